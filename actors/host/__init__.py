@@ -1,0 +1,1 @@
+"""What a host process holds: the runtime's facade, its handles, and the command line."""

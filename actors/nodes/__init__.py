@@ -1,0 +1,1 @@
+"""Where user code runs: on the nodes' loop or in the pool of daemon threads."""

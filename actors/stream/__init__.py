@@ -1,0 +1,1 @@
+"""One supervised execution stream per entry point: admission, and the interpreter of the engine's commands."""

@@ -1,0 +1,1 @@
+"""Data and pure rules: no I/O, no clock, no threads."""

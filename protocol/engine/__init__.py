@@ -1,0 +1,1 @@
+"""The pure engine: a compiled plan, advance and apply."""

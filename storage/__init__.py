@@ -1,0 +1,1 @@
+"""The durable store: LMDB, and its in-memory twin behind the same protocol."""
