@@ -1,0 +1,130 @@
+"""What travels between a stream and the store's writer: commits and their outcomes.
+
+A commit is all or nothing: it is checked whole (fence, commit id, expected seq, read versions, idempotency, sizes)
+before its first put. Parts that are encoded already (journal record, events, values) travel as `msgspec.Raw`.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from greenroom.protocol.execution import Status
+
+
+class StateKey(msgspec.Struct, frozen=True, array_like=True):
+    """A key of shared state. `owner` is the stream's id for scope "stream", "" for scope "global"."""
+
+    scope: str
+    owner: str
+    key: str
+
+
+class StateRead(msgspec.Struct, frozen=True, array_like=True):
+    """What a step read: the version it saw; 0 means the key had never been written.
+
+    `key` "" stands for the whole scope (read_all): its version is that of the scope's newest write.
+    """
+
+    key: StateKey
+    version: int
+
+
+class StateWrite(msgspec.Struct, frozen=True, array_like=True):
+    """A write to shared state; value None deletes the key and leaves a tombstone with the new version."""
+
+    key: StateKey
+    value: msgspec.Raw | None
+
+
+class IdempotencyClaim(msgspec.Struct, frozen=True, array_like=True):
+    """Claims `key` in `namespace` for this execution until `expires_at` (wall UTC seconds).
+
+    A claim that stands already answers `duplicate` with the first execution's id when the digests are equal or
+    `digest` is empty, and `idempotency_conflict` otherwise.
+    """
+
+    namespace: str
+    key: str
+    digest: bytes
+    expires_at: float
+
+
+class NewEvent(msgspec.Struct, frozen=True, array_like=True):
+    """An event to append: `body` is an encoded `events.EventBody`; `payload` is kept beside it, read by seq."""
+
+    body: msgspec.Raw
+    payload: msgspec.Raw | None = None
+
+
+class CursorMove(msgspec.Struct, frozen=True, array_like=True):
+    """Moves a log consumer's cursor from `expected` to `seq`, with `state` as its own record (None keeps it).
+
+    Refused with `version_conflict` when the cursor is not at `expected`.
+    """
+
+    consumer: str
+    expected: int
+    seq: int
+    state: msgspec.Raw | None = None
+
+
+class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a listing shows of an execution; written at accept and whenever the status changes."""
+
+    execution_id: str
+    entry_point: str
+    goal_id: str
+    correlation_id: str
+    status: Status
+    accepted_at: float  # wall UTC seconds
+    updated_at: float
+    queue_key: float = 0.0  # accepted_at - priority x 60 s: order among queued, ageing for free
+    error: str | None = None
+
+
+class Commit(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One transaction's worth of change.
+
+    With `record`: one step of an execution. `ordinal` 0 accepts a new execution (expected_seq 0) and the writer
+    assigns the ordinal. Without `record`: events, state writes or a cursor move on their own.
+    """
+
+    commit_id: int  # the sender's own number; comes back in the outcome
+    stream: str
+    incarnation: int  # the fence: refused when a newer one was raised
+    execution_id: str = ""
+    ordinal: int = 0
+    expected_seq: int = 0
+    record: msgspec.Raw | None = None  # encoded patch.JournalRecord with seq expected_seq + 1
+    summary: Summary | None = None  # present exactly when the status changes
+    snapshot: msgspec.Raw | None = None  # encoded execution.ExecutionState at seq expected_seq + 1
+    events: tuple[NewEvent, ...] = ()
+    idempotency: tuple[IdempotencyClaim, ...] = ()
+    reads: tuple[StateRead, ...] = ()
+    writes: tuple[StateWrite, ...] = ()
+    cursor: CursorMove | None = None
+
+
+class OutcomeKind(StrEnum):
+    """What became of a commit."""
+
+    APPLIED = "applied"  # durable now, or by an earlier submission of the same commit
+    DUPLICATE = "duplicate"  # an idempotency claim stands already; nothing was stored
+    CONFLICT = "conflict"  # read versions are stale (`stale` lists the keys); nothing was stored
+    REFUSED = "refused"  # this commit can never be applied (`code`, `text`); nothing was stored
+    UNAVAILABLE = "unavailable"  # the store cannot write now; submit again later
+
+
+class CommitOutcome(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The writer's answer to one commit."""
+
+    commit_id: int
+    kind: OutcomeKind
+    execution_id: str = ""
+    ordinal: int = 0
+    first_event: int = 0  # seq of the first of its events, 0 when it had none
+    state_version: int = 0  # version its state writes got, 0 when it had none
+    duplicate_of: str = ""
+    stale: tuple[StateKey, ...] = ()
+    code: str = ""  # an error's `code` from protocol.errors
+    text: str = ""

@@ -1,0 +1,98 @@
+"""One execution: its status, its tokens (positions in the graph) and its folded state.
+
+`ExecutionState` is what `patch.apply` folds from the journal. Memory values stay encoded (`msgspec.Raw`, made by
+`values.encode_value`): each is encoded once when it enters, and whoever reads it decodes its own copy, so no mutable
+object is ever shared between nodes.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+
+class Status(StrEnum):
+    """Where an execution stands. None stands for another; each has its own event."""
+
+    QUEUED = "queued"  # accepted, waiting for a permit
+    RUNNING = "running"  # a node runs, or a short backoff passes
+    WAITING = "waiting"  # for a timer or a person; holds no permit
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    EXHAUSTED = "exhausted"  # steps or budget used up
+    HELD = "held"  # cannot go on without a person; `error` says why
+
+
+TERMINAL: Final[frozenset[Status]] = frozenset(
+    {Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.TIMED_OUT, Status.EXHAUSTED}
+)
+UNFINISHED: Final[tuple[Status, ...]] = tuple(one for one in Status if one not in TERMINAL)
+
+
+class Phase(StrEnum):
+    """What the token's node is doing now."""
+
+    READY = "ready"  # waits for a permit
+    RUNNING = "running"  # dispatched by the commit that set this
+    BACKOFF = "backoff"  # runs again at `due`
+
+
+class Token(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One position in the graph. Three counters that must not be mixed:
+
+    `attempt` counts every dispatch of this visit (0 before the first), `failures` counts towards the node's
+    max_retries, `crashes` counts deaths of the process while this visit was in flight, `conflicts` counts lost races
+    for `synchronized` keys.
+    """
+
+    node: str
+    visit: int = 1
+    attempt: int = 0
+    failures: int = 0
+    crashes: int = 0
+    conflicts: int = 0
+    phase: Phase = Phase.READY
+    due: float | None = None  # wall UTC seconds, with phase backoff
+
+
+class Accepted(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What is fixed when an execution is accepted; part of its first journal record."""
+
+    execution_id: str
+    entry_point: str
+    entry_node: str
+    graph_id: str
+    goal_id: str
+    correlation_id: str
+    accepted_at: float  # wall UTC seconds
+    isolation: str = "shared"
+    priority: int = 0
+    hops: int = 0  # how many event-driven starts led here
+    idempotency_key: str | None = None
+
+
+class ExecutionState(msgspec.Struct, kw_only=True):
+    """The fold of one execution's journal up to `seq`.
+
+    Mutable on purpose: `apply` changes it in place in O(patch), and exactly one owner (a stream, or a reader that
+    built it) holds it. `advance` only reads it.
+    """
+
+    accepted: Accepted
+    seq: int = 0
+    status: Status = Status.QUEUED
+    tokens: dict[int, Token] = {}
+    memory: dict[str, msgspec.Raw] = {}
+    visits: dict[str, int] = {}
+    path: list[str] = []
+    steps: int = 0
+    retries: int = 0
+    retry_details: dict[str, int] = {}  # node -> failed attempts
+    run: int = 1
+    error: str | None = None
+    started_at: float | None = None  # wall UTC seconds
+    ended_at: float | None = None
+    latency_ms: int = 0  # time spent inside nodes

@@ -1,0 +1,102 @@
+"""What a journal stores: outcomes. A record's patch says what changed; `apply` folds it.
+
+`apply` knows no graph and evaluates nothing, and its meaning never changes once released: a deploy, a mended bug or a
+new library version cannot rewrite the past.
+"""
+
+import msgspec
+
+from greenroom.protocol.execution import Accepted, ExecutionState, Status, Token
+
+
+class Patch(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The changes of one step. Absent fields change nothing.
+
+    `tokens` maps a token's id to its new value, or to None when it is gone; `memory` sets keys, `forget` deletes keys
+    (deletes come first); `visits` holds new absolute counts; `path` is appended; `steps`, `retries`, `failures`
+    (by node) and `latency_ms` are added.
+    """
+
+    accepted: Accepted | None = None
+    status: Status | None = None
+    tokens: dict[int, Token | None] = {}
+    forget: tuple[str, ...] = ()
+    memory: dict[str, msgspec.Raw] = {}
+    visits: dict[str, int] = {}
+    path: tuple[str, ...] = ()
+    steps: int = 0
+    retries: int = 0
+    failures: dict[str, int] = {}
+    latency_ms: int = 0
+    run: int | None = None
+    error: str | None = None
+    clear_error: bool = False
+    started_at: float | None = None
+    ended_at: float | None = None
+
+
+class Cause(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Why a record was written: the tick's kind, and the node run it closes, if any."""
+
+    tick: str
+    node: str | None = None
+    visit: int = 0
+    attempt: int = 0
+
+
+class JournalRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One step of one execution. (execution, seq, incarnation) is the commit's id."""
+
+    seq: int
+    at: float  # wall UTC seconds
+    incarnation: int
+    plan: bytes  # digest of the compiled graph
+    cause: Cause
+    patch: Patch
+
+
+def apply(state: ExecutionState | None, patch: Patch, seq: int) -> ExecutionState:
+    """Fold `patch`, the change of record `seq`, into `state` in place and return it; None starts a new state.
+
+    Raises ValueError when the records do not follow one another: a gap would be silent loss.
+    """
+    if state is None:
+        if patch.accepted is None:
+            raise ValueError(f"record {seq} does not begin an execution")
+        state = ExecutionState(accepted=patch.accepted, seq=seq - 1)
+    if seq != state.seq + 1:
+        raise ValueError(f"record {seq} does not follow record {state.seq}")
+    state.seq = seq
+    if patch.status is not None:
+        state.status = patch.status
+    for token_id, token in patch.tokens.items():
+        if token is None:
+            state.tokens.pop(token_id, None)
+        else:
+            state.tokens[token_id] = token
+    for key in patch.forget:
+        state.memory.pop(key, None)
+    state.memory.update(patch.memory)
+    state.visits.update(patch.visits)
+    state.path.extend(patch.path)
+    state.steps += patch.steps
+    state.retries += patch.retries
+    state.latency_ms += patch.latency_ms
+    for node, count in patch.failures.items():
+        state.retry_details[node] = state.retry_details.get(node, 0) + count
+    _apply_ends(state, patch)
+    return state
+
+
+def _apply_ends(state: ExecutionState, patch: Patch) -> None:
+    if patch.run is not None:
+        state.run = patch.run
+        state.ended_at = None
+    if patch.clear_error:
+        state.error = None
+    if patch.error is not None:
+        state.error = patch.error
+    if patch.started_at is not None and state.started_at is None:
+        state.started_at = patch.started_at
+    if patch.ended_at is not None:
+        state.ended_at = patch.ended_at
