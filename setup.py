@@ -1,4 +1,7 @@
-"""Keeps the package list right when a sub-package is added: the folders at the top are `greenroom`'s own packages."""
+"""Keeps the package list right when a sub-package is added.
+
+The folders at the top of the repository are `greenroom`'s own packages.
+"""
 
 from setuptools import find_packages, setup
 
