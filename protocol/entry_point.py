@@ -1,0 +1,113 @@
+"""Entry points: how work comes in, how much of it at once, and what it may touch."""
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from greenroom.protocol.errors import InvalidConfig
+from greenroom.protocol.ids import validate_id
+from greenroom.protocol.isolation import IsolationLevel
+from greenroom.protocol.limits import (
+    CONCURRENT_DEFAULT,
+    CONCURRENT_MAX,
+    IDEMPOTENCY_WINDOW_S,
+    IDEMPOTENCY_WINDOW_S_MAX,
+    PRIORITY_MAX,
+    QUEUED_MAX,
+    QUEUED_MAX_DEFAULT,
+)
+from greenroom.protocol.settings import check_integer, check_number, member, require
+
+
+class TriggerType(StrEnum):
+    """What starts executions. Only `event` does so by itself; `webhook`, `api`, `manual` are labels
+    for the caller, be it a webhook route or `runtime.trigger`. `timer` has no behaviour yet.
+    """
+
+    WEBHOOK = "webhook"
+    API = "api"
+    TIMER = "timer"
+    EVENT = "event"
+    MANUAL = "manual"
+
+
+EVENT_TRIGGER_KEYS = frozenset(
+    {"event_types", "filter_stream", "filter_node", "include_own_events"}
+)
+
+
+class EntryPointSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One way into the graph. Its id is also the id of its stream.
+
+    `trigger_config` is read for `trigger_type="event"` only: `event_types` (list of str),
+    `filter_stream`, `filter_node` (str or None), `include_own_events` (bool, default False).
+    `priority`: one step counts as a minute of waiting in the queue. `max_concurrent`: executions
+    of this entry point that run at once. `max_queued`: accepted ones that wait; more are refused
+    with Overloaded. `idempotency_window_s`: how long an idempotency key is remembered, in seconds
+    from acceptance. Plain strings are accepted for `trigger_type` and `isolation_level`.
+
+    Raises InvalidId and InvalidConfig when constructed with values that cannot be used.
+    """
+
+    id: str
+    entry_node: str
+    name: str = ""
+    trigger_type: TriggerType | str = TriggerType.MANUAL
+    trigger_config: dict[str, Any] = {}
+    isolation_level: IsolationLevel | str = IsolationLevel.SHARED
+    priority: int = 0
+    max_concurrent: int = CONCURRENT_DEFAULT
+    max_queued: int = QUEUED_MAX_DEFAULT
+    idempotency_window_s: float = IDEMPOTENCY_WINDOW_S
+
+    def __post_init__(self) -> None:
+        validate_id("entry point", self.id)
+        where = f"entry point {self.id!r}: "
+        require(isinstance(self.entry_node, str), where + "entry_node must be a node id (str)")
+        if not self.name:
+            msgspec.structs.force_setattr(self, "name", self.id)
+        for field, kind in (("trigger_type", TriggerType), ("isolation_level", IsolationLevel)):
+            value = member(where + field, getattr(self, field), kind)
+            msgspec.structs.force_setattr(self, field, value)
+        check_integer(where + "priority", self.priority, -PRIORITY_MAX, PRIORITY_MAX)
+        check_integer(where + "max_concurrent", self.max_concurrent, 1, CONCURRENT_MAX)
+        check_integer(where + "max_queued", self.max_queued, 0, QUEUED_MAX)
+        check_number(
+            where + "idempotency_window_s", self.idempotency_window_s, 0, IDEMPOTENCY_WINDOW_S_MAX
+        )
+        require(isinstance(self.trigger_config, dict), where + "trigger_config must be a dict")
+        if self.trigger_type == TriggerType.EVENT:
+            _check_event_trigger(where, self.trigger_config)
+
+    @property
+    def isolation(self) -> IsolationLevel:
+        """`isolation_level` as the enum member that it always is after construction."""
+        return IsolationLevel(self.isolation_level)
+
+    @property
+    def trigger(self) -> TriggerType:
+        """`trigger_type` as the enum member that it always is after construction."""
+        return TriggerType(self.trigger_type)
+
+
+def _check_event_trigger(where: str, config: dict[str, Any]) -> None:
+    unknown = sorted(str(key) for key in config if key not in EVENT_TRIGGER_KEYS)
+    if unknown:
+        raise InvalidConfig(
+            f"{where}trigger_config has unknown keys {unknown}: use {sorted(EVENT_TRIGGER_KEYS)}"
+        )
+    types = config.get("event_types", [])
+    require(
+        isinstance(types, list | tuple) and all(isinstance(item, str) for item in types),
+        where + "trigger_config['event_types'] must be a list of event type names",
+    )
+    for key in ("filter_stream", "filter_node"):
+        require(
+            config.get(key) is None or isinstance(config[key], str),
+            f"{where}trigger_config[{key!r}] must be a str or None",
+        )
+    require(
+        isinstance(config.get("include_own_events", False), bool),
+        where + "trigger_config['include_own_events'] must be True or False",
+    )

@@ -1,0 +1,175 @@
+"""The graph that a user declares: nodes, edges, and where it starts and ends."""
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from greenroom.protocol.entry_point import EntryPointSpec
+from greenroom.protocol.errors import InvalidGraph
+from greenroom.protocol.limits import (
+    ATTEMPTS_DEFAULT,
+    BACKOFF_FACTOR_DEFAULT,
+    BACKOFF_INITIAL_S_DEFAULT,
+    BACKOFF_S_DEFAULT_MAX,
+    STEPS_DEFAULT,
+)
+
+
+class EdgeCondition(StrEnum):
+    """When an edge is taken. `conditional` looks at `condition_expr` only, not at success."""
+
+    ALWAYS = "always"
+    ON_SUCCESS = "on_success"
+    ON_FAILURE = "on_failure"
+    CONDITIONAL = "conditional"
+    LLM_DECIDE = "llm_decide"
+
+
+class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One node. `node_type` is "function" (the default) or "router"; other types come later.
+
+    A function node runs the callable registered as `function` (default: the node's id) with its
+    `input_keys`; what it returns is stored under `output_keys`. A router node picks its next node
+    from `routes` by the value of `route_on`, looked up in its input, then in memory: the exact key
+    first, then "default"; without `route_on` by "success" or "failure".
+
+    `max_retries` is the number of attempts in all: 0 and 1 both mean one. `retry_on` names errors
+    (class names or codes) that are worth another attempt; empty means every error. The wait before
+    attempt n + 1 is `backoff_initial_s * backoff_factor ** (n - 1)`, at most `backoff_max_s`
+    seconds. `max_node_visits` 0 means no limit; `nullable_output_keys` may be missing from the
+    output and are reset on every new visit. `inline` runs the callable on the stream's own loop
+    without a task of its own: only for short code that never waits. `timeout_s` must be None.
+
+    `name` defaults to the id. Fields that need a language model are accepted at their defaults.
+    """
+
+    id: str
+    name: str = ""
+    description: str = ""
+    node_type: str = "function"
+    input_keys: list[str] = []
+    output_keys: list[str] = []
+    nullable_output_keys: list[str] = []
+    input_schema: dict[str, Any] = {}
+    output_schema: dict[str, Any] = {}
+    function: str | None = None
+    routes: dict[str, str] = {}
+    route_on: str | None = None
+    max_retries: int = ATTEMPTS_DEFAULT
+    retry_on: list[str] = []
+    backoff_initial_s: float = BACKOFF_INITIAL_S_DEFAULT
+    backoff_factor: float = BACKOFF_FACTOR_DEFAULT
+    backoff_max_s: float = BACKOFF_S_DEFAULT_MAX
+    max_node_visits: int = 1
+    inline: bool = False
+    timeout_s: float | None = None
+    system_prompt: str | None = None
+    tools: list[str] = []
+    model: str | None = None
+    output_model: Any = None
+    max_validation_retries: int = 2
+    client_facing: bool = False
+    success_criteria: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.name == "" and isinstance(self.id, str):
+            msgspec.structs.force_setattr(self, "name", self.id)
+
+    @property
+    def function_name(self) -> str:
+        """The name under which the callable of a function node is registered."""
+        return self.function if self.function is not None else self.id
+
+    @property
+    def attempts_max(self) -> int:
+        """How often one visit may run in all; at least 1."""
+        return max(1, self.max_retries)
+
+    def backoff_s(self, failures: int) -> float:
+        """Return the seconds to wait after the `failures`-th failure (1 is the first)."""
+        if self.backoff_initial_s == 0:
+            return 0.0
+        try:
+            wait_s = self.backoff_initial_s * self.backoff_factor ** (failures - 1)
+        except OverflowError:
+            return self.backoff_max_s
+        return min(wait_s, self.backoff_max_s)
+
+
+class EdgeSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One edge from `source` to `target`, both node ids.
+
+    Edges of a node are tried by `priority`, highest first, then in the order of the graph; the
+    first that can be taken is. `condition_expr` is read for `condition="conditional"` only; an
+    empty one is true. `input_mapping` is {key for the target: key of the source's output}; a key
+    that the output lacks is taken from memory, and one that is in neither is left out.
+
+    Raises InvalidGraph when constructed with an unknown condition.
+    """
+
+    id: str
+    source: str
+    target: str
+    condition: EdgeCondition | str = EdgeCondition.ALWAYS
+    condition_expr: str | None = None
+    input_mapping: dict[str, str] = {}
+    priority: int = 0
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        try:
+            condition = EdgeCondition(self.condition)
+        except ValueError:
+            choices = ", ".join(EdgeCondition)
+            raise InvalidGraph(
+                [f"edge {self.id!a:.80}: condition is {self.condition!a:.80}: use one of {choices}"]
+            ) from None
+        msgspec.structs.force_setattr(self, "condition", condition)
+
+    @property
+    def kind(self) -> EdgeCondition:
+        """`condition` as the enum member that it always is after construction."""
+        return EdgeCondition(self.condition)
+
+
+class GraphSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole graph. It is used as declared: nothing is added, dropped or reordered.
+
+    `entry_points` maps names to entry nodes. Several entry nodes that reach disjoint parts are
+    fine. `async_entry_points` are entry points that come with the graph. A run ends after a
+    terminal node, at a node none of whose edges can be taken, or as exhausted after `max_steps`.
+
+    Construction checks nothing across fields: `validation.validate_graph` lists every problem.
+    """
+
+    id: str
+    entry_node: str
+    goal_id: str = ""
+    version: str = "1.0.0"
+    entry_points: dict[str, str] = {}
+    async_entry_points: list[EntryPointSpec] = []
+    terminal_nodes: list[str] = []
+    pause_nodes: list[str] = []
+    nodes: list[NodeSpec] = []
+    edges: list[EdgeSpec] = []
+    memory_keys: list[str] = []
+    default_model: str | None = None
+    max_tokens: int | None = None
+    cleanup_llm_model: str | None = None
+    max_steps: int = STEPS_DEFAULT
+    max_retries_per_node: int = ATTEMPTS_DEFAULT
+    loop_config: dict[str, Any] = {}
+    conversation_mode: str = "continuous"
+    identity_prompt: str | None = None
+    description: str = ""
+    created_by: str = ""
+
+    def get_node(self, node_id: str) -> NodeSpec | None:
+        """Return the node with that id, or None. Linear: for lookups outside the hot path."""
+        return next((node for node in self.nodes if node.id == node_id), None)
+
+    def get_outgoing_edges(self, node_id: str) -> list[EdgeSpec]:
+        """Return the edges that leave a node in the order in which they are tried."""
+        outgoing = [edge for edge in self.edges if edge.source == node_id]
+        return sorted(outgoing, key=lambda edge: -edge.priority)

@@ -1,0 +1,93 @@
+"""Every bound of the project in one place: nothing that grows is without one.
+
+The unit is part of the name (`_BYTES`, `_S`) and `_MAX` marks the largest accepted value. Names
+that end in `_DEFAULT` are defaults of settings that users may change; the others are fixed.
+"""
+
+from typing import Final
+
+# Ids and keys
+ID_CHARS_MAX: Final = 128
+KEY_TEXT_BYTES_MAX: Final = 64  # longer text in a store key is replaced by its digest
+
+# Values
+VALUE_BYTES_MAX: Final = 1024 * 1024
+INPUT_BYTES_MAX: Final = 1024 * 1024
+VALUE_DEPTH_MAX: Final = 64
+INTEGER_MIN: Final = -(2**63)
+INTEGER_MAX: Final = 2**64 - 1
+
+# Graphs
+NODES_MAX: Final = 10_000
+EDGES_MAX: Final = 100_000
+STEPS_MAX: Final = 1_000_000
+STEPS_DEFAULT: Final = 100
+ATTEMPTS_MAX: Final = 1_000
+ATTEMPTS_DEFAULT: Final = 3
+NODE_VISITS_MAX: Final = 1_000_000
+CONDITION_CHARS_MAX: Final = 2_000
+CONDITION_DEPTH_MAX: Final = 50
+CONDITION_NODES_MAX: Final = 500  # parts of one parsed condition
+CONDITION_RESULT_ITEMS_MAX: Final = 100_000  # items or characters a condition may build
+
+# Retries
+BACKOFF_INITIAL_S_DEFAULT: Final = 1.0
+BACKOFF_FACTOR_DEFAULT: Final = 2.0
+BACKOFF_S_DEFAULT_MAX: Final = 60.0
+BACKOFF_S_MAX: Final = 7 * 24 * 3600.0
+BACKOFF_HELD_S_MAX: Final = 1.0  # shorter backoffs keep their permit
+
+# Admission
+CONCURRENT_DEFAULT: Final = 10
+CONCURRENT_EXECUTIONS_DEFAULT: Final = 100
+CONCURRENT_MAX: Final = 100_000
+QUEUED_MAX_DEFAULT: Final = 1_000
+QUEUED_MAX: Final = 10_000_000
+PRIORITY_MAX: Final = 10_000  # and its negative
+PRIORITY_STEP_S: Final = 60  # one priority is worth this much waiting time
+
+# Idempotency
+IDEMPOTENCY_WINDOW_S: Final = 24 * 3600.0
+DELIVERY_WINDOW_S: Final = 72 * 3600.0
+IDEMPOTENCY_WINDOW_S_MAX: Final = 30 * 24 * 3600.0
+IDEMPOTENCY_ENTRIES_MAX: Final = 1_000_000
+
+# Events
+EVENT_DATA_BYTES_MAX: Final = 4096  # larger data is stored apart and referred to
+STATE_CHANGED_VALUE_BYTES_MAX: Final = 256
+HOPS_MAX: Final = 8
+EVENT_HISTORY_DEFAULT: Final = 1_000
+EVENT_HISTORY_MAX: Final = 100_000
+EVENTS_KEPT_MAX: Final = 1_000_000
+SUBSCRIBER_QUEUE_MAX: Final = 1_000
+SUBSCRIPTIONS_MAX: Final = 10_000
+CONSUMER_PAGE_EVENTS: Final = 500
+AGGREGATOR_INTERVAL_S: Final = 1.0
+AGGREGATOR_EVENTS_MAX: Final = 1_000
+
+# Supervision and messages
+MAILBOX_MESSAGES_DEFAULT: Final = 10_000
+CONTROL_BURST: Final = 64  # control messages served before one user message gets its turn
+DELIVERIES_MAX: Final = 3  # tries of one message before it goes to the dead letters
+DEAD_LETTERS_MAX: Final = 10_000
+PROCESS_DEATHS_MAX: Final = 3  # an execution that was running at so many is held
+SYNC_THREADS_DEFAULT: Final = 32
+SHUTDOWN_TIMEOUT_S_DEFAULT: Final = 10.0
+SHUTDOWN_TIMEOUT_S_MAX: Final = 3_600.0
+
+# Shared state
+CONFLICT_RUNS_MAX: Final = 5
+TURN_TIMEOUT_S: Final = 30.0
+
+# Store
+SNAPSHOT_PATCH_BYTES: Final = 64 * 1024  # patches since the last snapshot before the next is due
+EXECUTION_RESULTS_DEFAULT: Final = 1_000
+EXECUTION_RESULTS_MAX: Final = 10_000_000
+LIST_PAGE_DEFAULT: Final = 100
+LIST_PAGE_MAX: Final = 10_000
+
+# Webhooks
+WEBHOOK_PORT_DEFAULT: Final = 8080
+WEBHOOK_BODY_BYTES_DEFAULT: Final = 1024 * 1024
+WEBHOOK_BODY_BYTES_MAX: Final = 64 * 1024 * 1024
+WEBHOOK_ROUTES_MAX: Final = 1_000
