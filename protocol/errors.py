@@ -1,23 +1,24 @@
-"""The one tree of errors. The class says whose fault it is and who may retry; the fields carry the numbers.
+"""The one tree of errors: the class says whose fault and who may retry, the fields carry numbers.
 
-    GreenroomError
-    |- InvalidInput               the caller's data; mend it and call again
-    |  |- InvalidId  InvalidValue  InvalidConfig  InvalidGraph  UnsupportedSetting
-    |  |- EntryPointNotFound  NodeNotFound  FunctionNotFound  EntryPointExists  InvalidExpression
-    |- RuntimeStateError          the call does not fit the runtime's present state
-    |  |- RuntimeNotRunning  RuntimeIsRunning  RuntimeStopped  IdempotencyConflict
-    |- AdmissionError             refused now, may work later
-    |  |- Overloaded  StreamUnavailable
-    |- StorageError
-    |  |- StoreInUse  StoreTooNew  StoreCorrupt  StoreNotFound  StoreClosed     opening, or using it wrongly
-    |  |- StoreUnavailable  StoreStalled                                        retryable
-    |  |- CommitRefused -> VersionConflict  Fenced  StateConflict  ValueTooLarge
-    |  |- EventsPruned
-    |- ActorError
-    |  |- MailboxOverflow  ActorStopped  AskTimedOut  PoisonMessage  UnknownMessage  SupervisionFailed
-    |- StateAccessError -> IsolationError
-    |- NodeFailed  HopLimitReached
-    |- PortInUse
+GreenroomError
+|- InvalidInput               the caller's data; mend it and call again
+|  |- InvalidId  InvalidValue  InvalidConfig  InvalidGraph  UnsupportedSetting
+|  |- EntryPointNotFound  NodeNotFound  FunctionNotFound  EntryPointExists  InvalidExpression
+|- RuntimeStateError          the call does not fit the runtime's present state
+|  |- RuntimeNotRunning  RuntimeIsRunning  RuntimeStopped  IdempotencyConflict
+|- AdmissionError             refused now, may work later
+|  |- Overloaded  StreamUnavailable
+|- StorageError
+|  |- StoreInUse  StoreTooNew  StoreCorrupt  StoreNotFound  StoreClosed    opening, misuse
+|  |- StoreUnavailable  StoreStalled                                        retryable
+|  |- CommitRefused -> VersionConflict  Fenced  StateConflict  ValueTooLarge
+|  |- EventsPruned
+|- ActorError
+|  |- MailboxOverflow  ActorStopped  AskTimedOut
+|  |- PoisonMessage  UnknownMessage  SupervisionFailed
+|- StateAccessError -> IsolationError
+|- NodeFailed  HopLimitReached
+|- PortInUse
 """
 
 from typing import Any, ClassVar
@@ -26,7 +27,8 @@ from typing import Any, ClassVar
 class GreenroomError(Exception):
     """Root of every error this project raises on purpose.
 
-    `code` is the stable name that crosses a wire; `retryable` says whether the same call may succeed later unchanged.
+    `code` is the stable name that crosses a wire; `retryable` says whether the same call may
+    succeed later unchanged.
     """
 
     code: ClassVar[str] = "internal"
@@ -46,7 +48,7 @@ class InvalidId(InvalidInput):
 
 
 class InvalidValue(InvalidInput):
-    """A value cannot be stored. `path` names the place inside the value, as in `$.tickets[3].due`."""
+    """A value cannot be stored. `path` is the place in the value: `$.tickets[3].due`."""
 
     code = "invalid_value"
 
@@ -127,7 +129,7 @@ class RuntimeStateError(GreenroomError, RuntimeError):
 
 
 class RuntimeNotRunning(RuntimeStateError):
-    """The call needs a started runtime; call `await runtime.start()` or use `async with runtime:`."""
+    """The call needs a started runtime; `await runtime.start()` or use `async with runtime:`."""
 
     code = "runtime_not_running"
 
@@ -141,27 +143,27 @@ class RuntimeIsRunning(RuntimeStateError):
 class RuntimeStopped(RuntimeStateError):
     """The runtime stopped while the caller waited. The work is kept and goes on at the next start.
 
-    `execution_id` names the execution; repeating the trigger with that id or idempotency key is safe.
+    `execution_id` names the execution; repeating the trigger with its id or key is safe.
     """
 
     code = "runtime_stopped"
     retryable = True
 
     def __init__(self, execution_id: str | None = None) -> None:
-        about = f" (execution {execution_id} keeps its state and resumes at the next start)" if execution_id else ""
-        super().__init__(f"the runtime was stopped{about}")
+        kept = f" (execution {execution_id} keeps its state and resumes at the next start)"
+        super().__init__("the runtime was stopped" + (kept if execution_id else ""))
         self.execution_id = execution_id
 
 
 class IdempotencyConflict(RuntimeStateError):
-    """The idempotency key was used with another payload; `execution_id` is the execution that holds it."""
+    """The idempotency key was used with another payload: by execution `execution_id`."""
 
     code = "idempotency_conflict"
 
     def __init__(self, key: str, execution_id: str) -> None:
         super().__init__(
-            f"idempotency key {key!r} was used with a different payload by execution {execution_id}: "
-            "use a new key for new input"
+            f"idempotency key {key!r} was used with a different payload by execution "
+            f"{execution_id}: use a new key for new input"
         )
         self.key = key
         self.execution_id = execution_id
@@ -181,7 +183,8 @@ class Overloaded(AdmissionError):
 
     def __init__(self, entry_point: str, queued: int, limit: int, retry_after: float) -> None:
         super().__init__(
-            f"entry point {entry_point!r} is overloaded: {queued} of {limit} places taken; retry in {retry_after:g} s"
+            f"entry point {entry_point!r} is overloaded: {queued} of {limit} places taken; "
+            f"retry in {retry_after:g} s"
         )
         self.entry_point = entry_point
         self.queued = queued
@@ -190,7 +193,7 @@ class Overloaded(AdmissionError):
 
 
 class StreamUnavailable(AdmissionError):
-    """The entry point's stream is down, past its restart limit. `restart_child()` brings it back."""
+    """The entry point's stream is down, past its restart limit; `restart_child()` revives it."""
 
     code = "stream_unavailable"
 
@@ -235,7 +238,7 @@ class StoreTooNew(StorageError):
 
 
 class StoreCorrupt(StorageError):
-    """The store's data contradicts itself or cannot be read. `greenroom check STORE` lists what is wrong."""
+    """The store's data contradicts itself or cannot be read; `greenroom check STORE` says where."""
 
     code = "store_corrupt"
 
@@ -247,7 +250,7 @@ class StoreClosed(StorageError):
 
 
 class StoreUnavailable(StorageError):
-    """The disk refuses writes now (full, read-only, I/O error). Nothing of this commit is stored."""
+    """The disk refuses writes (full, read-only, I/O error). Nothing of this commit is stored."""
 
     code = "store_unavailable"
     retryable = True
@@ -322,7 +325,8 @@ class MailboxOverflow(ActorError):
     retryable = True
 
     def __init__(self, address: str, limit: int) -> None:
-        super().__init__(f"the mailbox of {address!r} is full ({limit} messages): retry later, or use tell_async")
+        full = f"the mailbox of {address!r} is full ({limit} messages)"
+        super().__init__(f"{full}: retry later, or use tell_async")
         self.address = address
         self.limit = limit
 
@@ -388,6 +392,7 @@ class PortInUse(GreenroomError):
     code = "port_in_use"
 
     def __init__(self, host: str, port: int) -> None:
-        super().__init__(f"port {port} on {host} is in use: choose another webhook_port, or 0 for a free one")
+        in_use = f"port {port} on {host} is in use"
+        super().__init__(f"{in_use}: choose another webhook_port, or 0 for a free one")
         self.host = host
         self.port = port

@@ -1,1 +1,1 @@
-"""The actor kernel: mailboxes, loop actors, futures, supervision, clocks and the test kit. No agents here."""
+"""The actor kernel, without agents: mailboxes, actors, futures, supervision, clocks, test kit."""

@@ -1,1 +1,1 @@
-"""One supervised execution stream per entry point: admission, and the interpreter of the engine's commands."""
+"""One supervised stream per entry point: admission, and the engine's commands carried out."""

@@ -1,1 +1,1 @@
-"""The runtime's own actors: store writer, event bus, state manager, outcome aggregator, log consumers."""
+"""The runtime's own actors: store writer, event bus, state manager, aggregator, log consumers."""
