@@ -1,5 +1,6 @@
 # Every target makes .venv by itself; nothing but python3 (3.11 or newer) has to be there.
 # ARGS is passed on:  make test ARGS="tests/house -x"   make demo ARGS=--json   make bench ARGS=--quick
+# Standard output of demo and bench is theirs alone, so that --json can be piped.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -15,7 +16,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(READY) ## run the triage agent for real: crash it, kill it, watch it recover
-	$(BIN)/greenroom demo $(ARGS)
+	@$(BIN)/greenroom demo $(ARGS)
 
 # A file of tests stays on one worker: the tests that kill processes are not to share it with others of their kind.
 test: $(READY) ## run all tests
@@ -32,7 +33,7 @@ format: $(READY) ## rewrite the code in the project's form
 	$(BIN)/ruff format .
 
 bench: $(READY) ## measure messages, durable steps and recovery on this machine
-	$(BIN)/greenroom bench $(ARGS)
+	@$(BIN)/greenroom bench $(ARGS)
 
 clean: ## remove the environment and everything that was built
 	rm -rf .venv build dist greenroom.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -46,6 +47,7 @@ $(READY): pyproject.toml setup.py
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv || { \
 		echo "$(PYTHON) cannot make environments: install its venv module (Debian: python3-venv)" >&2; \
 		rm -rf .venv; exit 1; }
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[http]" --group dev
+	@echo "making the environment in .venv" >&2
+	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1" >&2
+	@$(BIN)/python -m pip install --quiet --editable ".[http]" --group dev >&2
 	@touch $@
