@@ -1,4 +1,6 @@
-"""Encoders and decoders of everything stored, each built once. Stored structs tolerate unknown fields."""
+"""Encoders and decoders of everything stored, each built once. Stored structs tolerate unknown
+fields.
+"""
 
 from typing import Final
 

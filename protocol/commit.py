@@ -1,7 +1,8 @@
 """What travels between a stream and the store's writer: commits and their outcomes.
 
-A commit is all or nothing: it is checked whole (fence, commit id, expected seq, read versions, idempotency, sizes)
-before its first put. Parts that are encoded already (journal record, events, values) travel as `msgspec.Raw`.
+A commit is all or nothing: it is checked whole (fence, commit id, expected seq, read versions,
+idempotency, sizes) before its first put. Parts that are encoded already (journal record, events,
+values) travel as `msgspec.Raw`.
 """
 
 from enum import StrEnum
@@ -12,7 +13,9 @@ from greenroom.protocol.execution import Status
 
 
 class StateKey(msgspec.Struct, frozen=True, array_like=True):
-    """A key of shared state. `owner` is the stream's id for scope "stream", "" for scope "global"."""
+    """A key of shared state. `owner` is the stream's id for scope "stream", "" for scope
+    "global".
+    """
 
     scope: str
     owner: str
@@ -22,7 +25,8 @@ class StateKey(msgspec.Struct, frozen=True, array_like=True):
 class StateRead(msgspec.Struct, frozen=True, array_like=True):
     """What a step read: the version it saw; 0 means the key had never been written.
 
-    `key` "" stands for the whole scope (read_all): its version is that of the scope's newest write.
+    `key` "" stands for the whole scope (read_all): its version is that of the scope's newest
+    write.
     """
 
     key: StateKey
@@ -30,7 +34,9 @@ class StateRead(msgspec.Struct, frozen=True, array_like=True):
 
 
 class StateWrite(msgspec.Struct, frozen=True, array_like=True):
-    """A write to shared state; value None deletes the key and leaves a tombstone with the new version."""
+    """A write to shared state; value None deletes the key and leaves a tombstone with the new
+    version.
+    """
 
     key: StateKey
     value: msgspec.Raw | None
@@ -39,8 +45,8 @@ class StateWrite(msgspec.Struct, frozen=True, array_like=True):
 class IdempotencyClaim(msgspec.Struct, frozen=True, array_like=True):
     """Claims `key` in `namespace` for this execution until `expires_at` (wall UTC seconds).
 
-    A claim that stands already answers `duplicate` with the first execution's id when the digests are equal or
-    `digest` is empty, and `idempotency_conflict` otherwise.
+    A claim that stands already answers `duplicate` with the first execution's id when the digests
+    are equal or `digest` is empty, and `idempotency_conflict` otherwise.
     """
 
     namespace: str
@@ -50,14 +56,17 @@ class IdempotencyClaim(msgspec.Struct, frozen=True, array_like=True):
 
 
 class NewEvent(msgspec.Struct, frozen=True, array_like=True):
-    """An event to append: `body` is an encoded `events.EventBody`; `payload` is kept beside it, read by seq."""
+    """An event to append: `body` is an encoded `events.EventBody`; `payload` is kept beside it,
+    read by seq.
+    """
 
     body: msgspec.Raw
     payload: msgspec.Raw | None = None
 
 
 class CursorMove(msgspec.Struct, frozen=True, array_like=True):
-    """Moves a log consumer's cursor from `expected` to `seq`, with `state` as its own record (None keeps it).
+    """Moves a log consumer's cursor from `expected` to `seq`, with `state` as its own record
+    (None keeps it).
 
     Refused with `version_conflict` when the cursor is not at `expected`.
     """
@@ -85,8 +94,9 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 class Commit(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One transaction's worth of change.
 
-    With `record`: one step of an execution. `ordinal` 0 accepts a new execution (expected_seq 0) and the writer
-    assigns the ordinal. Without `record`: events, state writes or a cursor move on their own.
+    With `record`: one step of an execution. `ordinal` 0 accepts a new execution (expected_seq 0)
+    and the writer assigns the ordinal. Without `record`: events, state writes or a cursor move on
+    their own.
     """
 
     commit_id: int  # the sender's own number; comes back in the outcome

@@ -1,6 +1,7 @@
 """Events: what is appended to the one durable, totally ordered log, and what a subscriber gets.
 
-The key of an event in the log is its seq, given by the writer in the step's transaction, so bodies carry none.
+The key of an event in the log is its seq, given by the writer in the step's transaction, so
+bodies carry none.
 """
 
 from collections.abc import Callable
@@ -46,8 +47,9 @@ class EventType(StrEnum):
 
 
 class Reference(msgspec.Struct, frozen=True, array_like=True):
-    """Stands for data over the inline limit: `kind` is "payload" (kept beside the event), "input" or "output" (of the
-    event's execution); `size` is its length in encoded bytes."""
+    """Stands for data over the inline limit: `kind` is "payload" (kept beside the event), "input"
+    or "output" (of the event's execution); `size` is its length in encoded bytes.
+    """
 
     kind: str
     size: int
@@ -70,8 +72,9 @@ class EventBody(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 class AgentEvent:
     """An event as a subscriber sees it.
 
-    `data` is decoded on first access, in the thread that asks; data over the inline limit is read from the store
-    then, and raises StoreClosed once the runtime has stopped. Everything else is at hand.
+    `data` is decoded on first access, in the thread that asks; data over the inline limit is read
+    from the store then, and raises StoreClosed once the runtime has stopped. Everything else is
+    at hand.
     """
 
     __slots__ = ("_body", "_data", "_resolve", "seq")

@@ -1,8 +1,8 @@
 """One execution: its status, its tokens (positions in the graph) and its folded state.
 
-`ExecutionState` is what `patch.apply` folds from the journal. Memory values stay encoded (`msgspec.Raw`, made by
-`values.encode_value`): each is encoded once when it enters, and whoever reads it decodes its own copy, so no mutable
-object is ever shared between nodes.
+`ExecutionState` is what `patch.apply` folds from the journal. Memory values stay encoded
+(`msgspec.Raw`, made by `values.encode_value`): each is encoded once when it enters, and whoever
+reads it decodes its own copy, so no mutable object is ever shared between nodes.
 """
 
 from enum import StrEnum
@@ -43,9 +43,9 @@ class Phase(StrEnum):
 class Token(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One position in the graph. Three counters that must not be mixed:
 
-    `attempt` counts every dispatch of this visit (0 before the first), `failures` counts towards the node's
-    max_retries, `crashes` counts deaths of the process while this visit was in flight, `conflicts` counts lost races
-    for `synchronized` keys.
+    `attempt` counts every dispatch of this visit (0 before the first), `failures` counts towards
+    the node's max_retries, `crashes` counts deaths of the process while this visit was in flight,
+    `conflicts` counts lost races for `synchronized` keys.
     """
 
     node: str
@@ -77,8 +77,8 @@ class Accepted(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 class ExecutionState(msgspec.Struct, kw_only=True):
     """The fold of one execution's journal up to `seq`.
 
-    Mutable on purpose: `apply` changes it in place in O(patch), and exactly one owner (a stream, or a reader that
-    built it) holds it. `advance` only reads it.
+    Mutable on purpose: `apply` changes it in place in O(patch), and exactly one owner (a stream,
+    or a reader that built it) holds it. `advance` only reads it.
     """
 
     accepted: Accepted

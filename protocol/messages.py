@@ -1,7 +1,7 @@
 """The messages that the runtime's own actors exchange. Every one crosses as msgpack bytes.
 
-Who receives what: `StreamMessage` an execution stream, `WriterMessage` the store writer, `BusMessage` the event bus,
-`TurnMessage` the state manager, `ConsumerMessage` a log consumer.
+Who receives what: `StreamMessage` an execution stream, `WriterMessage` the store writer,
+`BusMessage` the event bus, `TurnMessage` the state manager, `ConsumerMessage` a log consumer.
 """
 
 import msgspec
@@ -24,7 +24,9 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag
 
 
 class CommitBatch(Message, frozen=True, tag="commit_batch"):
-    """Commits of one sender, in order. The outcomes go to `sender` as `CommitAcks`, on its control lane."""
+    """Commits of one sender, in order. The outcomes go to `sender` as `CommitAcks`, on its
+    control lane.
+    """
 
     sender: str  # address
     commits: tuple[Commit, ...]
@@ -37,7 +39,9 @@ class CommitNow(Message, frozen=True, tag="commit_now"):
 
 
 class RaiseFence(Message, frozen=True, tag="raise_fence"):
-    """Asked: makes a new incarnation number for the stream (int); older ones are refused from now on."""
+    """Asked: makes a new incarnation number for the stream (int); older ones are refused from now
+    on.
+    """
 
     stream: str
 
@@ -60,7 +64,9 @@ class CommitAcks(Message, frozen=True, tag="commit_acks"):
 
 
 class Trigger(Message, frozen=True, tag="trigger"):
-    """Accept an execution. The outcome is posted to the completion board under `request`, after the commit."""
+    """Accept an execution. The outcome is posted to the completion board under `request`, after
+    the commit.
+    """
 
     request: int
     execution_id: str
@@ -79,7 +85,9 @@ class Trigger(Message, frozen=True, tag="trigger"):
 
 
 class UpdateMade(msgspec.Struct, frozen=True, array_like=True):
-    """A buffered `update(key, function)`: which registered function, with which extra arguments, made the value."""
+    """A buffered `update(key, function)`: which registered function, with which extra arguments,
+    made the value.
+    """
 
     key: StateKey
     function: str
@@ -87,7 +95,9 @@ class UpdateMade(msgspec.Struct, frozen=True, array_like=True):
 
 
 class NodeResult(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """How a node run ended. `error` None is success. Reads, writes and updates are its buffered shared state."""
+    """How a node run ended. `error` None is success. Reads, writes and updates are its buffered
+    shared state.
+    """
 
     execution_id: str
     token_id: int
@@ -133,7 +143,9 @@ class PermitFreed(Message, frozen=True, tag="permit_freed"):
 
 
 class TurnsGranted(Message, frozen=True, tag="turns_granted"):
-    """The execution holds the turns that it waited for; `timed_out` when they did not come in time."""
+    """The execution holds the turns that it waited for; `timed_out` when they did not come in
+    time.
+    """
 
     incarnation: int
     execution_id: str
@@ -141,7 +153,8 @@ class TurnsGranted(Message, frozen=True, tag="turns_granted"):
 
 
 class UpdatesReapplied(Message, frozen=True, tag="updates_reapplied"):
-    """The updates of a closing step, made again on the newest values; only its commit is tried again.
+    """The updates of a closing step, made again on the newest values; only its commit is tried
+    again.
 
     `error` is set when a function raised.
     """
@@ -178,7 +191,9 @@ StreamMessage = (
 
 
 class TakeTurns(Message, frozen=True, tag="take_turns"):
-    """Queue for the turns of all `keys`; answered with `TurnsGranted` to `stream` on its control lane."""
+    """Queue for the turns of all `keys`; answered with `TurnsGranted` to `stream` on its control
+    lane.
+    """
 
     stream: str  # address
     incarnation: int
@@ -200,7 +215,9 @@ class ReleaseStream(Message, frozen=True, tag="release_stream"):
 
 
 class AwaitTurnFree(Message, frozen=True, tag="await_turn_free"):
-    """Asked: answered when nobody else holds or waits for the key's turn (True), or in vain after 30 s (False)."""
+    """Asked: answered when nobody else holds or waits for the key's turn (True), or in vain after
+    30 s (False).
+    """
 
     key: StateKey
     execution_id: str

@@ -1,7 +1,7 @@
 """What a journal stores: outcomes. A record's patch says what changed; `apply` folds it.
 
-`apply` knows no graph and evaluates nothing, and its meaning never changes once released: a deploy, a mended bug or a
-new library version cannot rewrite the past.
+`apply` knows no graph and evaluates nothing, and its meaning never changes once released: a
+deploy, a mended bug or a new library version cannot rewrite the past.
 """
 
 import msgspec
@@ -12,9 +12,9 @@ from greenroom.protocol.execution import Accepted, ExecutionState, Status, Token
 class Patch(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The changes of one step. Absent fields change nothing.
 
-    `tokens` maps a token's id to its new value, or to None when it is gone; `memory` sets keys, `forget` deletes keys
-    (deletes come first); `visits` holds new absolute counts; `path` is appended; `steps`, `retries`, `failures`
-    (by node) and `latency_ms` are added.
+    `tokens` maps a token's id to its new value, or to None when it is gone; `memory` sets keys,
+    `forget` deletes keys (deletes come first); `visits` holds new absolute counts; `path` is
+    appended; `steps`, `retries`, `failures` (by node) and `latency_ms` are added.
     """
 
     accepted: Accepted | None = None
@@ -56,7 +56,8 @@ class JournalRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
 
 
 def apply(state: ExecutionState | None, patch: Patch, seq: int) -> ExecutionState:
-    """Fold `patch`, the change of record `seq`, into `state` in place and return it; None starts a new state.
+    """Fold `patch`, the change of record `seq`, into `state` in place and return it; None starts
+    a new state.
 
     Raises ValueError when the records do not follow one another: a gap would be silent loss.
     """
