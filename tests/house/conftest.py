@@ -1,6 +1,7 @@
 """The files that the house rules are about."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 FOLDERS = ("protocol", "storage", "actors", "benchmarks")
-NOT_OURS = {".git", ".venv", "build", "dist", "__pycache__", ".hypothesis"}
+NOT_OURS = {".git", ".venv", "build", "dist", "__pycache__", ".hypothesis", "greenroom.egg-info"}
 
 
 def _python_files(folder: Path) -> Iterator[Path]:
@@ -42,18 +43,15 @@ def all_sources(repository: Path, layer_sources: dict[str, str]) -> dict[str, st
 @pytest.fixture(scope="session")
 def tracked_files(repository: Path) -> list[Path]:
     """Every file that git tracks; outside a clone, every file that is ours."""
-    listing = subprocess.run(
-        ["git", "-C", str(repository), "ls-files", "-z"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if listing.returncode == 0:
+    if shutil.which("git") and (repository / ".git").exists():
+        listing = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=repository, capture_output=True, text=True, check=True
+        )
         names = [repository / name for name in listing.stdout.split("\0") if name]
     else:
         names = [
             Path(where) / name
-            for where, folders, files in os.walk(repository)
+            for where, _, files in os.walk(repository)
             for name in files
             if not NOT_OURS.intersection(Path(where).relative_to(repository).parts)
         ]
