@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 FOLDERS = ("protocol", "storage", "actors", "benchmarks")
-NOT_OURS = {".git", ".venv", "build", "dist", "__pycache__", ".hypothesis", "greenroom.egg-info"}
+NOT_OURS = {
+    *(".git", ".venv", "build", "dist", "greenroom.egg-info", "__pycache__"),
+    *(".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache"),
+}
 
 
 def _python_files(folder: Path) -> Iterator[Path]:
@@ -44,8 +47,10 @@ def all_sources(repository: Path, layer_sources: dict[str, str]) -> dict[str, st
 def tracked_files(repository: Path) -> list[Path]:
     """Every file that git tracks; outside a clone, every file that is ours."""
     if shutil.which("git") and (repository / ".git").exists():
+        # A checkout may belong to another user, as in a container; git refuses to read that by default.
+        command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
         listing = subprocess.run(
-            ["git", "ls-files", "-z"], cwd=repository, capture_output=True, text=True, check=True
+            command, cwd=repository, capture_output=True, text=True, check=True
         )
         names = [repository / name for name in listing.stdout.split("\0") if name]
     else:
