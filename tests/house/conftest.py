@@ -47,7 +47,7 @@ def all_sources(repository: Path, layer_sources: dict[str, str]) -> dict[str, st
 def tracked_files(repository: Path) -> list[Path]:
     """Every file that git tracks; outside a clone, every file that is ours."""
     if shutil.which("git") and (repository / ".git").exists():
-        # A checkout may belong to another user, as in a container; git refuses to read that by default.
+        # A checkout may belong to another user, as in a container; git would refuse to read it.
         command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
         listing = subprocess.run(
             command, cwd=repository, capture_output=True, text=True, check=True
