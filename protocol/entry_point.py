@@ -1,7 +1,7 @@
 """Entry points: how work comes in, how much of it at once, and what it may touch."""
 
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -36,6 +36,13 @@ EVENT_TRIGGER_KEYS = frozenset(
     {"event_types", "filter_stream", "filter_node", "include_own_events"}
 )
 
+if TYPE_CHECKING:  # a plain str is accepted and converted; decoding knows the members only
+    TriggerTypeLike: TypeAlias = TriggerType | str
+    IsolationLevelLike: TypeAlias = IsolationLevel | str
+else:
+    TriggerTypeLike = TriggerType
+    IsolationLevelLike = IsolationLevel
+
 
 class EntryPointSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One way into the graph. Its id is also the id of its stream.
@@ -53,9 +60,9 @@ class EntryPointSpec(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     entry_node: str
     name: str = ""
-    trigger_type: TriggerType | str = TriggerType.MANUAL
+    trigger_type: TriggerTypeLike = TriggerType.MANUAL
     trigger_config: dict[str, Any] = {}
-    isolation_level: IsolationLevel | str = IsolationLevel.SHARED
+    isolation_level: IsolationLevelLike = IsolationLevel.SHARED
     priority: int = 0
     max_concurrent: int = CONCURRENT_DEFAULT
     max_queued: int = QUEUED_MAX_DEFAULT

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
@@ -28,6 +28,14 @@ class ConstraintType(StrEnum):
 
     HARD = "hard"
     SOFT = "soft"
+
+
+if TYPE_CHECKING:  # a plain str is accepted and converted; decoding knows the members only
+    GoalStatusLike: TypeAlias = GoalStatus | str
+    ConstraintTypeLike: TypeAlias = ConstraintType | str
+else:
+    GoalStatusLike = GoalStatus
+    ConstraintTypeLike = ConstraintType
 
 
 class SuccessCriterion(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +64,7 @@ class Constraint(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     description: str = ""
-    constraint_type: ConstraintType | str = ConstraintType.HARD
+    constraint_type: ConstraintTypeLike = ConstraintType.HARD
     category: str = "general"
     check: str = ""
 
@@ -81,7 +89,7 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     name: str = ""
     description: str = ""
-    status: GoalStatus | str = GoalStatus.DRAFT
+    status: GoalStatusLike = GoalStatus.DRAFT
     success_criteria: list[SuccessCriterion] = []
     constraints: list[Constraint] = []
     context: dict[str, Any] = {}

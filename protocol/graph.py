@@ -1,7 +1,7 @@
 """The graph that a user declares: nodes, edges, and where it starts and ends."""
 
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -24,6 +24,12 @@ class EdgeCondition(StrEnum):
     ON_FAILURE = "on_failure"
     CONDITIONAL = "conditional"
     LLM_DECIDE = "llm_decide"
+
+
+if TYPE_CHECKING:  # a plain str is accepted and converted; decoding knows the members only
+    EdgeConditionLike: TypeAlias = EdgeCondition | str
+else:
+    EdgeConditionLike = EdgeCondition
 
 
 class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +117,7 @@ class EdgeSpec(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     source: str
     target: str
-    condition: EdgeCondition | str = EdgeCondition.ALWAYS
+    condition: EdgeConditionLike = EdgeCondition.ALWAYS
     condition_expr: str | None = None
     input_mapping: dict[str, str] = {}
     priority: int = 0

@@ -28,13 +28,15 @@ NODE_VISITS_MAX: Final = 1_000_000
 CONDITION_CHARS_MAX: Final = 2_000
 CONDITION_DEPTH_MAX: Final = 50
 CONDITION_NODES_MAX: Final = 500  # parts of one parsed condition
-CONDITION_RESULT_ITEMS_MAX: Final = 100_000  # items or characters a condition may build
+CONDITION_EXPONENT_MAX: Final = 1_000
+CONDITION_INTEGER_BITS_MAX: Final = 100_000  # of a power inside a condition
 
 # Retries
 BACKOFF_INITIAL_S_DEFAULT: Final = 1.0
 BACKOFF_FACTOR_DEFAULT: Final = 2.0
 BACKOFF_S_DEFAULT_MAX: Final = 60.0
 BACKOFF_S_MAX: Final = 7 * 24 * 3600.0
+BACKOFF_FACTOR_MAX: Final = 1_000.0
 BACKOFF_HELD_S_MAX: Final = 1.0  # shorter backoffs keep their permit
 
 # Admission
@@ -91,3 +93,7 @@ WEBHOOK_PORT_DEFAULT: Final = 8080
 WEBHOOK_BODY_BYTES_DEFAULT: Final = 1024 * 1024
 WEBHOOK_BODY_BYTES_MAX: Final = 64 * 1024 * 1024
 WEBHOOK_ROUTES_MAX: Final = 1_000
+WEBHOOK_CONNECTIONS_MAX: Final = 1_000
+WEBHOOK_BODY_TIMEOUT_S: Final = 30.0
+WEBHOOK_DISCARD_BYTES_MAX: Final = 4 * 1024 * 1024  # read past the body limit so that 413 arrives
+DELIVERY_ID_CHARS_MAX: Final = 255

@@ -1,4 +1,4 @@
-"""Checks that the declared settings share. Each raises InvalidConfig and says what would be right."""
+"""Checks that the declared settings share: InvalidConfig says what would be right."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -19,7 +19,7 @@ def require(holds: bool, why: str) -> None:
 def member(name: str, value: object, kind: type[_Member]) -> _Member:
     """Return the member of `kind` with that value; a plain str is converted."""
     try:
-        return kind(value)
+        return kind(str(value) if isinstance(value, str) else repr(value))
     except ValueError:
         choices = ", ".join(kind)
         raise InvalidConfig(f"{name} is {value!a:.80}: use one of {choices}") from None

@@ -54,7 +54,7 @@ def encode_value(value: object, path: str = "$", limit: int = VALUE_BYTES_MAX) -
 
 
 def decode_value(raw: bytes | bytearray | memoryview) -> Any:
-    """Return a fresh value from its stored form. Raises StoreCorrupt if it is not one whole value."""
+    """Return a fresh value from its stored form; StoreCorrupt if it is not one whole value."""
     try:
         return _decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
