@@ -1,0 +1,329 @@
+"""The rule of the engine: what one tick does to one execution.
+
+An execution's status, and what moves it. Every arrow is one transition, that is, one commit:
+
+    Accept without permit -> QUEUED --Dispatch--> RUNNING <-- Accept with permit
+                               ^                     |
+                               |                     |- node succeeded, another follows: stays RUNNING
+             Requeue: due      |                     |- node failed, wait under 1 s: stays RUNNING, token in backoff
+          +--------------------+                     |- node failed, wait of 1 s or more
+          |                                          v
+        WAITING <------------------------------------+        (Dispatch goes straight back when a permit is at hand)
+                                                     |
+        COMPLETED   <- terminal node, or no edge to take after a success
+        FAILED      <- a node out of attempts and no edge for that, or a condition that cannot be evaluated
+        EXHAUSTED   <- max_steps used up
+        CANCELLED   <- Cancel, from every status that is not an end
+        HELD        <- Hold, from every status that is not an end; in flight at too many deaths of the process
+
+A token's phase, within those: READY (parked, waits for a permit) -> RUNNING (dispatched by the commit that says so) ->
+BACKOFF (runs again at `due`) -> RUNNING. A token that is ready with attempt 0 has not entered its node yet: the visit,
+the step and the place in the path are counted when it does. COMPLETED leaves no token; the other ends leave them READY.
+
+A source that failed for good has `{"error": text}` as its output, for the conditions and the mapping of its edges.
+"""
+
+from typing import Final, assert_never
+
+import msgspec
+
+from greenroom.protocol.codec import encode
+from greenroom.protocol.engine.draft import Draft, parked
+from greenroom.protocol.engine.outputs import output_fault
+from greenroom.protocol.engine.plan import Plan, PlanNode
+from greenroom.protocol.engine.retry import may_retry, note_failure, rerun, retry
+from greenroom.protocol.engine.routing import choose, route_label
+from greenroom.protocol.engine.text import bounded_text
+from greenroom.protocol.engine.ticks import (
+    Accept,
+    Cancel,
+    Conflicted,
+    Dispatch,
+    Hold,
+    NodeErrored,
+    NodeSucceeded,
+    Recover,
+    Requeue,
+    Tick,
+)
+from greenroom.protocol.engine.transition import Transition
+from greenroom.protocol.engine.walk import enter, leave
+from greenroom.protocol.errors import InvalidValue, StateConflict
+from greenroom.protocol.events import EventType
+from greenroom.protocol.execution import TERMINAL, ExecutionState, Phase, Status, Token
+from greenroom.protocol.limits import CONFLICT_RUNS_MAX, PROCESS_DEATHS_MAX
+from greenroom.protocol.patch import Cause
+
+FIRST_TOKEN: Final = 1  # the id of a sequential execution's only token
+
+_RECOVERED: Final = EventType.EXECUTION_RECOVERED.value
+_STATE_CONFLICT: Final = EventType.STATE_CONFLICT.value
+_ACTIVE: Final = frozenset({Status.QUEUED, Status.RUNNING, Status.WAITING})
+_CONFLICT_KEYS_SHOWN: Final = 16
+_CONFLICT_KEY_CHARS: Final = 60
+
+
+def _type_names(error: type[BaseException]) -> tuple[str, ...]:
+    return tuple(one.__name__ for one in error.__mro__ if issubclass(one, Exception))
+
+
+_INVALID_OUTPUT: Final = (*_type_names(InvalidValue), InvalidValue.code)
+_LOST_RACES: Final = (*_type_names(StateConflict), StateConflict.code)
+
+
+def advance(
+    plan: Plan, state: ExecutionState | None, tick: Tick, now: float
+) -> Transition | None:
+    """Return what `tick` does to an execution; None when it is stale or changes nothing.
+
+    `state` is None for Accept only, and is only read: the caller commits the transition, then folds its patch with
+    `patch.apply`. `now` is wall UTC seconds. Equal arguments give equal transitions. Raises ValueError when an
+    Accept comes with a state, or another tick without one, and NodeNotFound never: a token whose node is not in the
+    plan holds the execution.
+    """
+    match tick:
+        case NodeSucceeded():
+            return _node_succeeded(plan, _known(state), tick, now)
+        case NodeErrored():
+            return _node_errored(plan, _known(state), tick, now)
+        case Dispatch():
+            return _dispatch(plan, _known(state), tick, now)
+        case Accept():
+            if state is not None:
+                raise ValueError(f"execution {state.accepted.execution_id} is accepted already")
+            return _accept(plan, tick, now)
+        case Requeue():
+            return _requeue(plan, _known(state), tick, now)
+        case Conflicted():
+            return _conflicted(plan, _known(state), tick, now)
+        case Recover():
+            return _recover(plan, _known(state), tick, now)
+        case Cancel():
+            return _cancel(plan, _known(state), tick, now)
+        case Hold():
+            return _hold(plan, _known(state), tick, now)
+        case _:
+            assert_never(tick)
+
+
+def _known(state: ExecutionState | None) -> ExecutionState:
+    if state is None:
+        raise ValueError("an execution begins with Accept")
+    return state
+
+
+def _running(
+    state: ExecutionState, tick: NodeSucceeded | NodeErrored | Conflicted
+) -> Token | None:
+    """Return the token whose node run the tick ends, None when that run does not count any more."""
+    token = state.tokens.get(tick.token_id)
+    if (
+        token is None
+        or token.phase is not Phase.RUNNING
+        or token.attempt != tick.attempt
+        or token.visit != tick.visit
+        or state.status is not Status.RUNNING
+    ):
+        return None
+    return token
+
+
+def _accept(plan: Plan, tick: Accept, now: float) -> Transition:
+    accepted = tick.accepted
+    draft = Draft(plan, ExecutionState(accepted=accepted), now)
+    draft.memory = dict(tick.memory)
+    token = Token(node=accepted.entry_node)
+    if not tick.permit:
+        draft.queue(FIRST_TOKEN, token)
+    elif accepted.entry_node in plan.nodes:
+        draft.start()
+        enter(draft, FIRST_TOKEN, accepted.entry_node, tick.memory, succeeded=True)
+    else:
+        _hold_lost(draft, FIRST_TOKEN, token)
+    return draft.finish(Cause(tick="accept"), accepted)
+
+
+def _dispatch(plan: Plan, state: ExecutionState, tick: Dispatch, now: float) -> Transition | None:
+    token = state.tokens.get(tick.token_id)
+    if token is None or token.phase is Phase.RUNNING or state.status not in _ACTIVE:
+        return None
+    draft = Draft(plan, state, now)
+    if token.node not in plan.nodes:
+        _hold_lost(draft, tick.token_id, token)
+    elif token.attempt:
+        draft.start()
+        draft.dispatch(tick.token_id, rerun(token, conflicts=token.conflicts))
+    else:
+        draft.start()
+        enter(draft, tick.token_id, token.node, state.memory, succeeded=True)
+    return draft.finish(Cause(tick="dispatch", node=token.node))
+
+
+def _requeue(plan: Plan, state: ExecutionState, tick: Requeue, now: float) -> Transition | None:
+    token = state.tokens.get(tick.token_id)
+    if token is None or token.phase is not Phase.BACKOFF or state.status not in _ACTIVE:
+        return None
+    draft = Draft(plan, state, now)
+    draft.queue(tick.token_id, parked(token))
+    return draft.finish(Cause(tick="requeue", node=token.node))
+
+
+def _node_succeeded(
+    plan: Plan, state: ExecutionState, tick: NodeSucceeded, now: float
+) -> Transition | None:
+    token = _running(state, tick)
+    if token is None:
+        return None
+    draft = Draft(plan, state, now)
+    cause = Cause(tick="node_succeeded", node=token.node, visit=token.visit, attempt=token.attempt)
+    node = plan.nodes.get(token.node)
+    if node is None:
+        _hold_lost(draft, tick.token_id, token)
+        return draft.finish(cause)
+    draft.latency_ms = tick.latency_ms
+    fault = output_fault(node, tick.outputs) if node.required else None
+    if fault is not None:
+        _fail(draft, tick.token_id, token, node, fault, _INVALID_OUTPUT, retryable=True)
+        return draft.finish(cause)
+    draft.memory = dict(tick.outputs)
+    draft.node_completed(node, token.visit, token.attempt, tick.latency_ms)
+    if node.terminal:
+        draft.complete()
+        return draft.finish(cause)
+    label = tick.route
+    if not node.routes:
+        label = None
+    elif label is None:
+        label = route_label(draft, node, tick.outputs, succeeded=True)
+    way = leave(draft, tick.token_id, token, tick.outputs, label=label)
+    if way is not None:
+        enter(draft, tick.token_id, way.target, way.output, succeeded=True)
+    return draft.finish(cause)
+
+
+def _node_errored(
+    plan: Plan, state: ExecutionState, tick: NodeErrored, now: float
+) -> Transition | None:
+    token = _running(state, tick)
+    if token is None:
+        return None
+    draft = Draft(plan, state, now)
+    node = plan.nodes.get(token.node)
+    if node is None:
+        _hold_lost(draft, tick.token_id, token)
+    else:
+        draft.latency_ms = tick.latency_ms
+        error = bounded_text(tick.error)
+        types = tick.error_types
+        _fail(draft, tick.token_id, token, node, error, types, retryable=tick.retryable)
+    return draft.finish(
+        Cause(tick="node_errored", node=token.node, visit=token.visit, attempt=token.attempt)
+    )
+
+
+def _conflicted(
+    plan: Plan, state: ExecutionState, tick: Conflicted, now: float
+) -> Transition | None:
+    token = _running(state, tick)
+    if token is None:
+        return None
+    draft = Draft(plan, state, now)
+    shown = [bounded_text(key, _CONFLICT_KEY_CHARS) for key in tick.keys[:_CONFLICT_KEYS_SHOWN]]
+    data = {"visit": token.visit, "attempt": token.attempt, "keys": shown}
+    draft.event(_STATE_CONFLICT, token.node, data)
+    node = plan.nodes.get(token.node)
+    lost = token.conflicts + 1
+    if node is None:
+        _hold_lost(draft, tick.token_id, token)
+    elif lost < CONFLICT_RUNS_MAX:
+        draft.dispatch(tick.token_id, rerun(token, conflicts=lost))
+    else:
+        error = f"lost the race for {', '.join(shown)} in {lost} runs"
+        _fail(draft, tick.token_id, token, node, error, _LOST_RACES, retryable=True)
+    return draft.finish(
+        Cause(tick="conflicted", node=token.node, visit=token.visit, attempt=token.attempt)
+    )
+
+
+def _fail(
+    draft: Draft,
+    token_id: int,
+    token: Token,
+    node: PlanNode,
+    error: str,
+    error_types: tuple[str, ...],
+    *,
+    retryable: bool,
+) -> None:
+    """Count a failed run: retry, else follow the first edge that may be taken after a failure, else fail."""
+    failures = token.failures + 1
+    failed = msgspec.structs.replace(token, failures=failures)
+    again = may_retry(node, failures, error_types, retryable)
+    note_failure(draft, token, error, will_retry=again)
+    if again:
+        retry(draft, token_id, failed, node.spec.backoff_s(failures))
+        return
+    draft.tokens[token_id] = failed
+    output = {"error": msgspec.Raw(encode(error))}
+    way, broken = choose(draft, node, output, succeeded=False, label=None)
+    if way is not None:
+        enter(draft, token_id, way.target, way.output, succeeded=False)
+        return
+    attempts = "attempt" if failures == 1 else "attempts"
+    text = f"Node {node.name!r} failed after {failures} {attempts}: {error}"
+    draft.stop(Status.FAILED, text if broken is None else f"{text} ({broken})")
+
+
+def _recover(plan: Plan, state: ExecutionState, tick: Recover, now: float) -> Transition | None:
+    if state.status is not Status.RUNNING:
+        return None
+    flying = [
+        (token_id, token)
+        for token_id, token in state.tokens.items()
+        if token.phase is Phase.RUNNING
+    ]
+    if not flying:
+        return None
+    draft = Draft(plan, state, now)
+    for token_id, token in flying:
+        crashes = token.crashes + tick.process_death
+        rested = msgspec.structs.replace(token, crashes=crashes, phase=Phase.READY)
+        draft.tokens[token_id] = rested
+        if token.node not in plan.nodes:
+            _hold_lost(draft, token_id, rested)
+            break
+        if crashes >= PROCESS_DEATHS_MAX:
+            draft.stop(
+                Status.HELD,
+                f"node {plan.nodes[token.node].name!r} was running at {crashes} deaths of the process",
+                "reason",
+            )
+            break
+        attempt = token.attempt + 1  # the number of the run to come, with or without a permit
+        draft.event(_RECOVERED, token.node, {"visit": token.visit, "attempt": attempt})
+        if tick.permit:
+            draft.dispatch(token_id, rerun(rested, conflicts=token.conflicts))
+        else:
+            draft.queue(token_id, rested)
+    return draft.finish(Cause(tick="recover", node=flying[0][1].node))
+
+
+def _cancel(plan: Plan, state: ExecutionState, tick: Cancel, now: float) -> Transition | None:
+    if state.status in TERMINAL:
+        return None
+    draft = Draft(plan, state, now)
+    draft.stop(Status.CANCELLED, tick.reason or "Execution cancelled", "reason")
+    return draft.finish(Cause(tick="cancel"))
+
+
+def _hold(plan: Plan, state: ExecutionState, tick: Hold, now: float) -> Transition | None:
+    if state.status in TERMINAL or state.status is Status.HELD:
+        return None
+    draft = Draft(plan, state, now)
+    draft.stop(Status.HELD, tick.reason, "reason")
+    return draft.finish(Cause(tick="hold"))
+
+
+def _hold_lost(draft: Draft, token_id: int, token: Token) -> None:
+    draft.tokens[token_id] = token
+    draft.stop(Status.HELD, f"node {token.node!r} is not in graph {draft.plan.graph_id!r}", "reason")

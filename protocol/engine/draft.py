@@ -1,0 +1,210 @@
+"""A transition in the making: what one tick changes, laid over a state that is only read."""
+
+from typing import Any, Final
+
+import msgspec
+
+from greenroom.protocol.codec import encode
+from greenroom.protocol.engine.plan import Plan, PlanNode
+from greenroom.protocol.engine.text import bounded_text
+from greenroom.protocol.engine.transition import Command, Finish, RunNode, StopNode, Transition
+from greenroom.protocol.events import EventBody, EventType, Reference
+from greenroom.protocol.execution import Accepted, ExecutionState, Phase, Status, Token
+from greenroom.protocol.limits import EVENT_DATA_BYTES_MAX
+from greenroom.protocol.patch import Cause, Patch
+
+NONE: Final = msgspec.Raw(b"\xc0")  # an encoded None
+
+# Plain strings: the encoder writes them faster than enum members.
+_STARTED: Final = EventType.EXECUTION_STARTED.value
+_QUEUED: Final = EventType.EXECUTION_QUEUED.value
+_COMPLETED: Final = EventType.EXECUTION_COMPLETED.value
+_NODE_STARTED: Final = EventType.NODE_STARTED.value
+_NODE_COMPLETED: Final = EventType.NODE_COMPLETED.value
+_ENDS: Final = {
+    Status.FAILED: EventType.EXECUTION_FAILED.value,
+    Status.CANCELLED: EventType.EXECUTION_CANCELLED.value,
+    Status.TIMED_OUT: EventType.EXECUTION_TIMED_OUT.value,
+    Status.EXHAUSTED: EventType.EXECUTION_EXHAUSTED.value,
+    Status.HELD: EventType.EXECUTION_HELD.value,
+}
+
+
+class Draft:
+    """Collects one transition. Lives for one call of `advance`, in its thread."""
+
+    __slots__ = (
+        "accepted",
+        "commands",
+        "error",
+        "events",
+        "failures",
+        "latency_ms",
+        "memory",
+        "now",
+        "path",
+        "plan",
+        "retries",
+        "started_at",
+        "state",
+        "status",
+        "steps",
+        "tokens",
+        "visits",
+    )
+
+    def __init__(self, plan: Plan, state: ExecutionState, now: float) -> None:
+        self.plan = plan
+        self.state = state
+        self.accepted: Accepted = state.accepted
+        self.now = now
+        self.status = state.status
+        self.tokens: dict[int, Token | None] = {}
+        self.memory: dict[str, msgspec.Raw] = {}
+        self.visits: dict[str, int] = {}
+        self.path: list[str] = []
+        self.steps = 0
+        self.retries = 0
+        self.failures: dict[str, int] = {}
+        self.latency_ms = 0
+        self.error: str | None = None
+        self.started_at: float | None = None
+        self.commands: list[Command] = []
+        self.events: list[EventBody] = []
+
+    def read(self, key: str) -> msgspec.Raw | None:
+        """Return the encoded value of `key` in memory as this transition leaves it."""
+        found = self.memory.get(key)
+        return found if found is not None else self.state.memory.get(key)
+
+    def all_memory(self) -> dict[str, msgspec.Raw]:
+        """Return the whole memory as this transition leaves it."""
+        if not self.memory:
+            return self.state.memory
+        return {**self.state.memory, **self.memory}
+
+    def event(self, kind: str, node: str | None = None, data: dict[str, Any] | None = None) -> None:
+        """Add an event; `data` must be small."""
+        accepted = self.accepted
+        self.events.append(
+            EventBody(
+                type=kind,
+                at=self.now,
+                stream=accepted.entry_point,
+                execution=accepted.execution_id,
+                node=node,
+                correlation=accepted.correlation_id,
+                data=None if data is None else msgspec.Raw(encode(data)),
+                hops=accepted.hops,
+            )
+        )
+
+    def event_of_memory(self, kind: str, name: str) -> None:
+        """Add an event with the whole memory as its data under `name`, or a reference when that is too large."""
+        accepted = self.accepted
+        memory = self.all_memory()
+        data = reference = None
+        if sum(map(len, memory.values())) <= EVENT_DATA_BYTES_MAX:
+            data = msgspec.Raw(encode({name: memory}))
+        if data is None or len(data) > EVENT_DATA_BYTES_MAX:
+            data, reference = None, Reference(name, len(encode(memory)))
+        self.events.append(
+            EventBody(
+                type=kind,
+                at=self.now,
+                stream=accepted.entry_point,
+                execution=accepted.execution_id,
+                correlation=accepted.correlation_id,
+                data=data,
+                reference=reference,
+                hops=accepted.hops,
+            )
+        )
+
+    def start(self) -> None:
+        """Set the execution running; the first time, say so with its input."""
+        self.status = Status.RUNNING
+        if self.state.started_at is None:
+            self.started_at = self.now
+            self.event_of_memory(_STARTED, "input")
+
+    def queue(self, token_id: int, token: Token) -> None:
+        """Let the token wait for a permit."""
+        self.tokens[token_id] = token
+        self.status = Status.QUEUED
+        self.event(_QUEUED, token.node)
+
+    def dispatch(self, token_id: int, token: Token) -> None:
+        """Run the token's node once this transition is committed."""
+        self.tokens[token_id] = token
+        self.status = Status.RUNNING
+        self.commands.append(RunNode(token_id, token.node, token.visit, token.attempt))
+        data = {"visit": token.visit, "attempt": token.attempt}
+        self.event(_NODE_STARTED, token.node, data)
+
+    def node_completed(self, node: PlanNode, visit: int, attempt: int, latency_ms: int) -> None:
+        """Note the end of a node run, or that a router was passed."""
+        data = {"visit": visit, "attempt": attempt, "latency_ms": latency_ms}
+        self.event(_NODE_COMPLETED, node.id, data)
+
+    def router_passed(self, node: PlanNode, visit: int) -> None:
+        """Note a router that needed no run of its own."""
+        self.event(_NODE_STARTED, node.id, {"visit": visit, "attempt": 1})
+        self.node_completed(node, visit, 1, 0)
+
+    def complete(self) -> None:
+        """End with success; no token is left."""
+        for token_id in (*self.state.tokens, *self.tokens):
+            self.tokens[token_id] = None
+        self.status = Status.COMPLETED
+        self.event_of_memory(_COMPLETED, "output")
+        self.commands.append(Finish(Status.COMPLETED))
+
+    def stop(self, status: Status, error: str, detail: str = "error") -> None:
+        """End without success, or hold. Tokens stay, parked, so that the work can be taken up where it stopped."""
+        for token_id, token in {**self.state.tokens, **self.tokens}.items():
+            if token is None:
+                continue
+            if token.phase is Phase.RUNNING and token_id not in self.tokens:
+                self.commands.append(StopNode(token_id))
+            self.tokens[token_id] = parked(token)
+        text = bounded_text(error)
+        self.status = status
+        self.error = text
+        self.event(_ENDS[status], None, {detail: text})
+        self.commands.append(Finish(status))
+
+    def finish(self, cause: Cause, accepted: Accepted | None = None) -> Transition:
+        """Return what was collected."""
+        state = self.state
+        status = self.status
+        changed = accepted is not None or status is not state.status
+        return Transition(
+            Patch(
+                accepted=accepted,
+                status=status if changed else None,
+                tokens=self.tokens,
+                memory=self.memory,
+                visits=self.visits,
+                path=tuple(self.path),
+                steps=self.steps,
+                retries=self.retries,
+                failures=self.failures,
+                latency_ms=self.latency_ms,
+                error=self.error,
+                started_at=self.started_at,
+                ended_at=self.now if changed and _has_ended(status) else None,
+            ),
+            cause,
+            tuple(self.commands),
+            tuple(self.events),
+        )
+
+
+def parked(token: Token) -> Token:
+    """Return the token at rest, all its counters kept."""
+    return msgspec.structs.replace(token, phase=Phase.READY, due=None)
+
+
+def _has_ended(status: Status) -> bool:
+    return status is Status.COMPLETED or (status in _ENDS and status is not Status.HELD)

@@ -1,0 +1,164 @@
+"""The graph, compiled once into what the engine looks up on every step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from greenroom.protocol.engine.conditions import Condition, compile_condition
+from greenroom.protocol.errors import NodeNotFound, UnsupportedSetting
+from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
+
+_DIGEST_BYTES: Final = 8
+_encoder: Final = msgspec.msgpack.Encoder(order="deterministic")
+
+KeyMapping = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanEdge:
+    """One outgoing edge: taken when the flag of the source's outcome is set and `condition`, if any, holds.
+
+    `mapping` holds (key for the target, key of the source's output) pairs; empty means no mapping.
+    """
+
+    id: str
+    target: str
+    after_success: bool
+    after_failure: bool
+    condition: Condition | None
+    mapping: KeyMapping
+
+
+@dataclass(frozen=True, slots=True)
+class PlanNode:
+    """One node, with its outgoing edges in the order in which they are tried.
+
+    `function` is None for a router that only picks its next node: it is passed within a transition, never run.
+    `required` are the declared output keys that may not be missing or blank. `mapping_to` is the mapping that a jump
+    by `routes` applies: that of the first edge to the same target, if there is one.
+    """
+
+    id: str
+    name: str
+    spec: NodeSpec
+    function: str | None
+    terminal: bool
+    edges: tuple[PlanEdge, ...]
+    required: tuple[str, ...]
+    nullable: tuple[str, ...]
+    visits_max: int  # 0 means no limit
+    routes: Mapping[str, str]
+    mapping_to: Mapping[str, KeyMapping]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An immutable compiled graph. Equal digests mean equal decisions for equal ticks."""
+
+    graph_id: str
+    nodes: Mapping[str, PlanNode]
+    max_steps: int
+    digest: bytes
+
+
+def compile_plan(graph: GraphSpec) -> Plan:
+    """Compile `graph`, which `validate_graph` has found sound.
+
+    Raises NodeNotFound when an edge or a route leads nowhere, InvalidExpression when a condition does not parse,
+    UnsupportedSetting for a condition that needs a language model. Pure; called once per graph.
+    """
+    ids = {node.id for node in graph.nodes}
+    leaving: dict[str, list[PlanEdge]] = {one: [] for one in ids}
+    for edge in sorted(graph.edges, key=lambda one: -one.priority):
+        if edge.source not in ids or edge.target not in ids:
+            raise NodeNotFound(f"edge {edge.id!r} joins {edge.source!r} and {edge.target!r}: not both are nodes")
+        leaving[edge.source].append(_compile_edge(edge))
+    terminal = frozenset(graph.terminal_nodes)
+    nodes = {
+        node.id: _compile_node(node, tuple(leaving[node.id]), node.id in terminal, ids)
+        for node in graph.nodes
+    }
+    return Plan(
+        graph_id=graph.id,
+        nodes=MappingProxyType(nodes),
+        max_steps=graph.max_steps,
+        digest=_digest(graph),
+    )
+
+
+def _compile_edge(edge: EdgeSpec) -> PlanEdge:
+    kind = edge.kind
+    if kind is EdgeCondition.LLM_DECIDE:
+        raise UnsupportedSetting("condition='llm_decide'", f"edge {edge.id!r}")
+    condition = None
+    if kind is EdgeCondition.CONDITIONAL and edge.condition_expr and edge.condition_expr.strip():
+        condition = compile_condition(edge.condition_expr)
+    return PlanEdge(
+        id=edge.id,
+        target=edge.target,
+        after_success=kind is not EdgeCondition.ON_FAILURE,
+        after_failure=kind is not EdgeCondition.ON_SUCCESS,
+        condition=condition,
+        mapping=tuple(edge.input_mapping.items()),
+    )
+
+
+def _compile_node(
+    node: NodeSpec, edges: tuple[PlanEdge, ...], terminal: bool, ids: set[str]
+) -> PlanNode:
+    lost = sorted(set(node.routes.values()) - ids)
+    if lost:
+        raise NodeNotFound(f"node {node.id!r} routes to {lost[0]!r}, which is not a node")
+    mapping_to: dict[str, KeyMapping] = {}
+    for edge in edges:
+        mapping_to.setdefault(edge.target, edge.mapping)
+    nullable = tuple(node.nullable_output_keys)
+    return PlanNode(
+        id=node.id,
+        name=node.name,
+        spec=node,
+        function=node.function if node.node_type == "router" else node.function_name,
+        terminal=terminal,
+        edges=edges,
+        required=tuple(key for key in node.output_keys if key not in nullable),
+        nullable=nullable,
+        visits_max=node.max_node_visits,
+        routes=MappingProxyType(dict(node.routes)),
+        mapping_to=MappingProxyType(mapping_to),
+    )
+
+
+def _digest(graph: GraphSpec) -> bytes:
+    """Return a digest of what the engine decides by: texts for people and the order of nodes do not count."""
+    nodes = sorted(
+        (
+            [
+                node.id,
+                node.name,
+                node.node_type,
+                node.function_name,
+                node.function,
+                node.input_keys,
+                node.output_keys,
+                node.nullable_output_keys,
+                list(node.routes.items()),
+                node.route_on,
+                node.max_retries,
+                node.retry_on,
+                [node.backoff_initial_s, node.backoff_factor, node.backoff_max_s],
+                node.max_node_visits,
+            ]
+            for node in graph.nodes
+        ),
+        key=lambda row: str(row[0]),
+    )
+    edges = [
+        [edge.id, edge.source, edge.target, edge.kind, edge.condition_expr, edge.input_mapping]
+        for edge in sorted(graph.edges, key=lambda one: -one.priority)
+    ]
+    canonical = _encoder.encode([graph.id, graph.max_steps, sorted(graph.terminal_nodes), nodes, edges])
+    return blake2b(canonical, digest_size=_DIGEST_BYTES).digest()

@@ -1,0 +1,95 @@
+"""What may happen to an execution. Ticks stay in the process: the journal stores what came of them."""
+
+import msgspec
+
+from greenroom.protocol.execution import Accepted
+
+
+class Accept(msgspec.Struct, frozen=True, kw_only=True):
+    """A new execution, with its input as the first `memory`.
+
+    With `permit` the first node is dispatched at once, else the execution is queued.
+    """
+
+    accepted: Accepted
+    memory: dict[str, msgspec.Raw]
+    permit: bool
+
+
+class Dispatch(msgspec.Struct, frozen=True):
+    """A permit was granted to a token that is ready, or a backoff came due while a permit is held."""
+
+    token_id: int
+
+
+class Requeue(msgspec.Struct, frozen=True):
+    """A backoff came due and no permit is held: the execution queues for one."""
+
+    token_id: int
+
+
+class NodeSucceeded(msgspec.Struct, frozen=True):
+    """A node run returned. `outputs` are encoded values; `route` is a router function's own choice."""
+
+    token_id: int
+    visit: int
+    attempt: int
+    outputs: dict[str, msgspec.Raw]
+    latency_ms: int
+    route: str | None = None
+
+
+class NodeErrored(msgspec.Struct, frozen=True):
+    """A node run failed. `error_types` are what `retry_on` may name: class names over the MRO, and error codes."""
+
+    token_id: int
+    visit: int
+    attempt: int
+    error: str
+    error_types: tuple[str, ...]
+    latency_ms: int
+    retryable: bool = True
+
+
+class Conflicted(msgspec.Struct, frozen=True):
+    """The closing step of a `synchronized` node run lost its race for `keys`; nothing of it was stored."""
+
+    token_id: int
+    visit: int
+    attempt: int
+    keys: tuple[str, ...]
+
+
+class Recover(msgspec.Struct, frozen=True):
+    """The owner is new and nothing of the execution runs any more.
+
+    `process_death` counts the end of the owner against the nodes that were in flight.
+    """
+
+    process_death: bool
+    permit: bool
+
+
+class Cancel(msgspec.Struct, frozen=True):
+    """Someone asked for the end of the execution."""
+
+    reason: str = ""
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """The execution cannot go on without a person."""
+
+    reason: str
+
+
+Tick = (
+    Accept
+    | Dispatch
+    | Requeue
+    | NodeSucceeded
+    | NodeErrored
+    | Conflicted
+    | Recover
+    | Cancel
+    | Hold
+)

@@ -1,0 +1,47 @@
+"""What `advance` decides: the patch to commit, and what to do once it is committed."""
+
+import msgspec
+
+from greenroom.protocol.events import EventBody
+from greenroom.protocol.execution import Status
+from greenroom.protocol.patch import Cause, Patch
+
+
+class RunNode(msgspec.Struct, frozen=True):
+    """Run the node's function; its end comes back as a tick with the same visit and attempt."""
+
+    token_id: int
+    node: str
+    visit: int
+    attempt: int
+
+
+class StartTimer(msgspec.Struct, frozen=True):
+    """Tick at `due` (wall UTC seconds): Dispatch while a permit is held, else Requeue."""
+
+    token_id: int
+    due: float
+
+
+class StopNode(msgspec.Struct, frozen=True):
+    """Stop the token's node run; its end is stale from now on."""
+
+    token_id: int
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """The execution has ended, or is held: give its permit back, drop its timers, release who waits."""
+
+    status: Status
+
+
+Command = RunNode | StartTimer | StopNode | Finish
+
+
+class Transition(msgspec.Struct, frozen=True):
+    """One step. Commit `patch` and `events` together, then carry out `commands` in order."""
+
+    patch: Patch
+    cause: Cause
+    commands: tuple[Command, ...]
+    events: tuple[EventBody, ...]

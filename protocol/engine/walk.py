@@ -1,0 +1,77 @@
+"""Moving on: from a node that ended to the next one that must run, past routers and skipped nodes, or to an end."""
+
+from typing import Final
+
+from greenroom.protocol.engine.draft import NONE, Draft
+from greenroom.protocol.engine.routing import Outputs, Way, choose, route_label
+from greenroom.protocol.execution import Phase, Status, Token
+
+# Routers can turn in a circle; a transition must stay short, or it blocks every execution of its stream.
+NODES_PASSED_MAX: Final = 1_000
+
+
+def enter(draft: Draft, token_id: int, node_id: str, output: Outputs, *, succeeded: bool) -> None:
+    """Go to `node_id` and on, until a node is dispatched or the execution ends.
+
+    `output` is what the source of the way returned, and `succeeded` how it ended. A router without a function passes
+    them on as its own. A node over its visit limit is skipped: it uses up a step, and its edges are followed as after
+    a success with the memory as its output.
+    """
+    plan = draft.plan
+    taken = draft.state.steps
+    for _ in range(NODES_PASSED_MAX):
+        node = plan.nodes[node_id]
+        seen = draft.visits.get(node_id)
+        visit = (draft.state.visits.get(node_id, 0) if seen is None else seen) + 1
+        if taken + draft.steps >= plan.max_steps:
+            draft.tokens[token_id] = Token(node=node_id, visit=visit)
+            text = f"max_steps of {plan.max_steps} are used up before node {node.name!r}"
+            draft.stop(Status.EXHAUSTED, text)
+            return
+        draft.visits[node_id] = visit
+        draft.steps += 1
+        label: str | None = None
+        if node.visits_max and visit > node.visits_max:
+            output, succeeded = draft.all_memory(), True
+        else:
+            draft.path.append(node_id)
+            if visit > 1 and node.nullable:
+                for key in node.nullable:
+                    draft.memory[key] = NONE
+            if node.function is not None:
+                token = Token(node=node_id, visit=visit, attempt=1, phase=Phase.RUNNING)
+                draft.dispatch(token_id, token)
+                return
+            draft.router_passed(node, visit)
+            if node.terminal:
+                draft.complete()
+                return
+            label = route_label(draft, node, output, succeeded=succeeded)
+        here = Token(node=node_id, visit=visit)
+        way = leave(draft, token_id, here, output, label=label)
+        if way is None:
+            return
+        node_id, output, succeeded = way.target, way.output, True
+    draft.tokens[token_id] = Token(node=node_id)
+    text = f"{NODES_PASSED_MAX} nodes were passed in a row and none ran: the routers turn in a circle"
+    draft.stop(Status.EXHAUSTED, text)
+
+
+def leave(
+    draft: Draft, token_id: int, token: Token, output: Outputs, *, label: str | None
+) -> Way | None:
+    """Return the way onward from the token's node, which succeeded; None when that ended the execution.
+
+    Without an edge to take the execution is complete, unless the condition of one could not be evaluated: then
+    nobody knows where it should have gone on, and it fails.
+    """
+    node = draft.plan.nodes[token.node]
+    way, broken = choose(draft, node, output, succeeded=True, label=label)
+    if way is not None:
+        return way
+    if broken is None:
+        draft.complete()
+        return None
+    draft.tokens[token_id] = token
+    draft.stop(Status.FAILED, f"no edge from node {node.name!r} could be taken: {broken}")
+    return None
