@@ -33,8 +33,8 @@ class _Server(uvicorn.Server):
 class HttpServer:
     """Serves `app` on a bound socket. All methods belong to the loop that called `start`."""
 
-    def __init__(self, app: ASGIApp, bound: socket.socket, shutdown_timeout_s: float) -> None:
-        """Take ownership of `bound`. `shutdown_timeout_s`: how long requests may finish at stop."""
+    def __init__(self, app: ASGIApp, bound: socket.socket) -> None:
+        """Take ownership of `bound`, a listening socket."""
         self._bound = bound
         self._server = _Server(
             uvicorn.Config(
@@ -46,14 +46,14 @@ class HttpServer:
                 proxy_headers=False,
                 server_header=False,
                 limit_concurrency=WEBHOOK_CONNECTIONS_MAX,
-                timeout_graceful_shutdown=max(1, round(shutdown_timeout_s)),
             )
         )
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
 
     async def start(self, on_end: Callable[[BaseException | None], None]) -> None:
-        """Return when requests are served. `on_end` is called once when serving ends, for whatever
-        reason, with the failure if there was one. Raises what made the start fail.
+        """Return when requests are served. `on_end` is called if serving ends without `stop`, with
+        the failure if there was one. Raises what made the start fail.
         """
         task = asyncio.create_task(self._server.serve(sockets=[self._bound]), name="webhook server")
         ready = asyncio.create_task(self._server.ready.wait())
@@ -66,14 +66,28 @@ class HttpServer:
             await task
             raise RuntimeError("the HTTP server ended while it started")
         self._task = task
-        task.add_done_callback(lambda ended: on_end(_failure(ended)))
 
-    async def stop(self) -> None:
-        """Refuse new connections, let requests in hand finish within the limit, then return."""
-        if self._task is None or self._task.done():
+        def ended(task: asyncio.Task[None]) -> None:
+            if not self._stopping:
+                on_end(_failure(task))
+
+        task.add_done_callback(ended)
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new connections, let requests in hand finish within `grace_s`, then return.
+
+        Safe in every state, also after serving ended with a failure.
+        """
+        if self._task is None:
             return
-        self._server.should_exit = True
-        await asyncio.wait({self._task})
+        self._stopping = True
+        self._server.config.timeout_graceful_shutdown = max(1, round(grace_s))
+        if not self._task.done():
+            self._server.should_exit = True
+            await asyncio.wait({self._task})
+        elif _failure(self._task) is not None:
+            # It ended without its own shutdown: its connections are still open.
+            await self._server.shutdown([self._bound])
 
 
 def _failure(task: asyncio.Task[None]) -> BaseException | None:
