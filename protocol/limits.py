@@ -74,12 +74,14 @@ DELIVERIES_MAX: Final = 3  # tries of one message before it goes to the dead let
 DEAD_LETTERS_MAX: Final = 10_000
 PROCESS_DEATHS_MAX: Final = 3  # an execution that was running at so many is held
 SYNC_THREADS_DEFAULT: Final = 32
+SYNC_ABANDONED_MAX: Final = 8  # hung calls whose threads are replaced
 SHUTDOWN_TIMEOUT_S_DEFAULT: Final = 10.0
 SHUTDOWN_TIMEOUT_S_MAX: Final = 3_600.0
 
 # Shared state
 CONFLICT_RUNS_MAX: Final = 5
 TURN_TIMEOUT_S: Final = 30.0
+STATE_CHANGES_MAX: Final = 1_000  # recent changes that the state manager remembers
 
 # Store
 SNAPSHOT_PATCH_BYTES: Final = 64 * 1024  # patches since the last snapshot before the next is due
