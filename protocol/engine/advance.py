@@ -2,25 +2,30 @@
 
 An execution's status, and what moves it. Every arrow is one transition, that is, one commit:
 
-    Accept without permit -> QUEUED --Dispatch--> RUNNING <-- Accept with permit
-                               ^                     |
-                               |                     |- node succeeded, another follows: stays RUNNING
-             Requeue: due      |                     |- node failed, wait under 1 s: stays RUNNING, token in backoff
-          +--------------------+                     |- node failed, wait of 1 s or more
-          |                                          v
-        WAITING <------------------------------------+        (Dispatch goes straight back when a permit is at hand)
-                                                     |
-        COMPLETED   <- terminal node, or no edge to take after a success
-        FAILED      <- a node out of attempts and no edge for that, or a condition that cannot be evaluated
-        EXHAUSTED   <- max_steps used up
-        CANCELLED   <- Cancel, from every status that is not an end
-        HELD        <- Hold, from every status that is not an end; in flight at too many deaths of the process
+    Accept without permit -> QUEUED --Dispatch--> RUNNING <- Accept with permit
+                               ^                  |  ^
+                               |                  |  |
+                            Requeue               |  Dispatch, when a permit is at hand
+                               |                  |  |
+                               +--------------- WAITING   (a node failed and waits 1 s or more)
 
-A token's phase, within those: READY (parked, waits for a permit) -> RUNNING (dispatched by the commit that says so) ->
-BACKOFF (runs again at `due`) -> RUNNING. A token that is ready with attempt 0 has not entered its node yet: the visit,
-the step and the place in the path are counted when it does. COMPLETED leaves no token; the other ends leave them READY.
+    stays RUNNING   a node ended and another follows; a node failed and waits less than 1 s
+    COMPLETED       a terminal node ended, or a node with no edge to take succeeded
+    FAILED          a node used up its attempts and has no edge for that, or no edge was taken
+                    and the condition of one could not be evaluated
+    EXHAUSTED       max_steps are used up
+    CANCELLED       Cancel, from every status that is not an end
+    HELD            Hold, from every status that is not an end; a node in flight at three deaths
+                    of the process; a token at a node that the graph has not
 
-A source that failed for good has `{"error": text}` as its output, for the conditions and the mapping of its edges.
+A token's phase within those: READY (waits for a permit, or is parked) -> RUNNING (dispatched by the
+commit that says so) -> BACKOFF (runs again at `due`) -> RUNNING. A token that is ready with attempt
+0 has not entered its node: the visit, the step and the place in the path count when it does.
+COMPLETED leaves no token; the other ends leave theirs READY, with all counters.
+
+A node that failed for good has `{"error": text}` as its output, for the conditions and mappings of
+its edges; what it wrote is dropped. A router without a function has the output of the node before
+it as its own.
 """
 
 from typing import Final, assert_never
@@ -71,15 +76,14 @@ _INVALID_OUTPUT: Final = (*_type_names(InvalidValue), InvalidValue.code)
 _LOST_RACES: Final = (*_type_names(StateConflict), StateConflict.code)
 
 
-def advance(
-    plan: Plan, state: ExecutionState | None, tick: Tick, now: float
-) -> Transition | None:
+def advance(plan: Plan, state: ExecutionState | None, tick: Tick, now: float) -> Transition | None:
     """Return what `tick` does to an execution; None when it is stale or changes nothing.
 
-    `state` is None for Accept only, and is only read: the caller commits the transition, then folds its patch with
-    `patch.apply`. `now` is wall UTC seconds. Equal arguments give equal transitions. Raises ValueError when an
-    Accept comes with a state, or another tick without one, and NodeNotFound never: a token whose node is not in the
-    plan holds the execution.
+    `state` is None for Accept only, and is only read: the caller commits the transition, then folds
+    its patch with `patch.apply`. `now` is wall UTC seconds. Equal arguments give equal transitions.
+    A token at a node that the plan has not holds the execution. Raises ValueError when an Accept
+    comes with a state or another tick without one, StoreCorrupt when a condition or `route_on`
+    reads a value that is not one.
     """
     match tick:
         case NodeSucceeded():
@@ -112,9 +116,7 @@ def _known(state: ExecutionState | None) -> ExecutionState:
     return state
 
 
-def _running(
-    state: ExecutionState, tick: NodeSucceeded | NodeErrored | Conflicted
-) -> Token | None:
+def _running(state: ExecutionState, tick: NodeSucceeded | NodeErrored | Conflicted) -> Token | None:
     """Return the token whose node run the tick ends, None when that run does not count any more."""
     token = state.tokens.get(tick.token_id)
     if (
@@ -213,8 +215,7 @@ def _node_errored(
         _hold_lost(draft, tick.token_id, token)
     else:
         draft.latency_ms = tick.latency_ms
-        error = bounded_text(tick.error)
-        types = tick.error_types
+        error, types = tick.error, tick.error_types
         _fail(draft, tick.token_id, token, node, error, types, retryable=tick.retryable)
     return draft.finish(
         Cause(tick="node_errored", node=token.node, visit=token.visit, attempt=token.attempt)
@@ -255,7 +256,10 @@ def _fail(
     *,
     retryable: bool,
 ) -> None:
-    """Count a failed run: retry, else follow the first edge that may be taken after a failure, else fail."""
+    """Count a failed run; retry, else follow the first edge that may be taken after a failure, else
+    fail.
+    """
+    error = bounded_text(error)
     failures = token.failures + 1
     failed = msgspec.structs.replace(token, failures=failures)
     again = may_retry(node, failures, error_types, retryable)
@@ -269,8 +273,7 @@ def _fail(
     if way is not None:
         enter(draft, token_id, way.target, way.output, succeeded=False)
         return
-    attempts = "attempt" if failures == 1 else "attempts"
-    text = f"Node {node.name!r} failed after {failures} {attempts}: {error}"
+    text = f"Node '{node.name}' failed after {failures} attempts: {error}"
     draft.stop(Status.FAILED, text if broken is None else f"{text} ({broken})")
 
 
@@ -295,8 +298,7 @@ def _recover(plan: Plan, state: ExecutionState, tick: Recover, now: float) -> Tr
         if crashes >= PROCESS_DEATHS_MAX:
             draft.stop(
                 Status.HELD,
-                f"node {plan.nodes[token.node].name!r} was running at {crashes} deaths of the process",
-                "reason",
+                f"node {token.node!r} was running at {crashes} deaths of the process",
             )
             break
         attempt = token.attempt + 1  # the number of the run to come, with or without a permit
@@ -312,7 +314,8 @@ def _cancel(plan: Plan, state: ExecutionState, tick: Cancel, now: float) -> Tran
     if state.status in TERMINAL:
         return None
     draft = Draft(plan, state, now)
-    draft.stop(Status.CANCELLED, tick.reason or "Execution cancelled", "reason")
+    error = "Execution cancelled" + (f": {tick.reason}" if tick.reason else "")
+    draft.stop(Status.CANCELLED, error)
     return draft.finish(Cause(tick="cancel"))
 
 
@@ -320,10 +323,10 @@ def _hold(plan: Plan, state: ExecutionState, tick: Hold, now: float) -> Transiti
     if state.status in TERMINAL or state.status is Status.HELD:
         return None
     draft = Draft(plan, state, now)
-    draft.stop(Status.HELD, tick.reason, "reason")
+    draft.stop(Status.HELD, tick.reason)
     return draft.finish(Cause(tick="hold"))
 
 
 def _hold_lost(draft: Draft, token_id: int, token: Token) -> None:
     draft.tokens[token_id] = token
-    draft.stop(Status.HELD, f"node {token.node!r} is not in graph {draft.plan.graph_id!r}", "reason")
+    draft.stop(Status.HELD, f"node {token.node!r} is not in graph {draft.plan.graph_id!r}")

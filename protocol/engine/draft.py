@@ -9,7 +9,7 @@ from greenroom.protocol.engine.plan import Plan, PlanNode
 from greenroom.protocol.engine.text import bounded_text
 from greenroom.protocol.engine.transition import Command, Finish, RunNode, StopNode, Transition
 from greenroom.protocol.events import EventBody, EventType, Reference
-from greenroom.protocol.execution import Accepted, ExecutionState, Phase, Status, Token
+from greenroom.protocol.execution import TERMINAL, Accepted, ExecutionState, Phase, Status, Token
 from greenroom.protocol.limits import EVENT_DATA_BYTES_MAX
 from greenroom.protocol.patch import Cause, Patch
 
@@ -100,7 +100,9 @@ class Draft:
         )
 
     def event_of_memory(self, kind: str, name: str) -> None:
-        """Add an event with the whole memory as its data under `name`, or a reference when that is too large."""
+        """Add an event with the whole memory as its data under `name`, or a reference when that is
+        too large.
+        """
         accepted = self.accepted
         memory = self.all_memory()
         data = reference = None
@@ -160,8 +162,10 @@ class Draft:
         self.event_of_memory(_COMPLETED, "output")
         self.commands.append(Finish(Status.COMPLETED))
 
-    def stop(self, status: Status, error: str, detail: str = "error") -> None:
-        """End without success, or hold. Tokens stay, parked, so that the work can be taken up where it stopped."""
+    def stop(self, status: Status, error: str) -> None:
+        """End without success, or hold. Tokens stay, parked, so that the work can be taken up where
+        it stopped.
+        """
         for token_id, token in {**self.state.tokens, **self.tokens}.items():
             if token is None:
                 continue
@@ -171,7 +175,7 @@ class Draft:
         text = bounded_text(error)
         self.status = status
         self.error = text
-        self.event(_ENDS[status], None, {detail: text})
+        self.event(_ENDS[status], None, {"error": text})
         self.commands.append(Finish(status))
 
     def finish(self, cause: Cause, accepted: Accepted | None = None) -> Transition:
@@ -193,7 +197,7 @@ class Draft:
                 latency_ms=self.latency_ms,
                 error=self.error,
                 started_at=self.started_at,
-                ended_at=self.now if changed and _has_ended(status) else None,
+                ended_at=self.now if changed and status in TERMINAL else None,
             ),
             cause,
             tuple(self.commands),
@@ -204,7 +208,3 @@ class Draft:
 def parked(token: Token) -> Token:
     """Return the token at rest, all its counters kept."""
     return msgspec.structs.replace(token, phase=Phase.READY, due=None)
-
-
-def _has_ended(status: Status) -> bool:
-    return status is Status.COMPLETED or (status in _ENDS and status is not Status.HELD)

@@ -15,7 +15,8 @@ _LONG_TEXT = range(0xD9, 0xDC)
 def output_fault(node: PlanNode, outputs: dict[str, msgspec.Raw]) -> str | None:
     """Return what is wrong with a node's outputs, None when nothing is.
 
-    A declared output key that is not nullable may not be missing, None, or text without a visible character.
+    A declared output key that is not nullable may not be missing, None, or text without a visible
+    character.
     """
     faults = []
     for key in node.required:

@@ -20,7 +20,8 @@ KeyMapping = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class PlanEdge:
-    """One outgoing edge: taken when the flag of the source's outcome is set and `condition`, if any, holds.
+    """One outgoing edge: taken when the flag of the source's outcome is set and `condition`, if
+    any, holds.
 
     `mapping` holds (key for the target, key of the source's output) pairs; empty means no mapping.
     """
@@ -37,9 +38,10 @@ class PlanEdge:
 class PlanNode:
     """One node, with its outgoing edges in the order in which they are tried.
 
-    `function` is None for a router that only picks its next node: it is passed within a transition, never run.
-    `required` are the declared output keys that may not be missing or blank. `mapping_to` is the mapping that a jump
-    by `routes` applies: that of the first edge to the same target, if there is one.
+    `function` is None for a router that only picks its next node: it is passed within a transition,
+    never run. `required` are the declared output keys that may not be missing or blank.
+    `mapping_to` is the mapping that a jump by `routes` applies: that of the first edge to the same
+    target, if there is one.
     """
 
     id: str
@@ -68,14 +70,17 @@ class Plan:
 def compile_plan(graph: GraphSpec) -> Plan:
     """Compile `graph`, which `validate_graph` has found sound.
 
-    Raises NodeNotFound when an edge or a route leads nowhere, InvalidExpression when a condition does not parse,
-    UnsupportedSetting for a condition that needs a language model. Pure; called once per graph.
+    Raises NodeNotFound when an edge or a route leads nowhere, InvalidExpression when a condition
+    does not parse, UnsupportedSetting for a condition that needs a language model. Pure; called
+    once per graph.
     """
     ids = {node.id for node in graph.nodes}
     leaving: dict[str, list[PlanEdge]] = {one: [] for one in ids}
     for edge in sorted(graph.edges, key=lambda one: -one.priority):
         if edge.source not in ids or edge.target not in ids:
-            raise NodeNotFound(f"edge {edge.id!r} joins {edge.source!r} and {edge.target!r}: not both are nodes")
+            raise NodeNotFound(
+                f"edge {edge.id!r} joins {edge.source!r} and {edge.target!r}: not both are nodes"
+            )
         leaving[edge.source].append(_compile_edge(edge))
     terminal = frozenset(graph.terminal_nodes)
     nodes = {
@@ -133,7 +138,9 @@ def _compile_node(
 
 
 def _digest(graph: GraphSpec) -> bytes:
-    """Return a digest of what the engine decides by: texts for people and the order of nodes do not count."""
+    """Return a digest of what the engine decides by: texts for people and the order of nodes do not
+    count.
+    """
     nodes = sorted(
         (
             [
@@ -160,5 +167,7 @@ def _digest(graph: GraphSpec) -> bytes:
         [edge.id, edge.source, edge.target, edge.kind, edge.condition_expr, edge.input_mapping]
         for edge in sorted(graph.edges, key=lambda one: -one.priority)
     ]
-    canonical = _encoder.encode([graph.id, graph.max_steps, sorted(graph.terminal_nodes), nodes, edges])
+    canonical = _encoder.encode(
+        [graph.id, graph.max_steps, sorted(graph.terminal_nodes), nodes, edges]
+    )
     return blake2b(canonical, digest_size=_DIGEST_BYTES).digest()

@@ -11,11 +11,12 @@ from greenroom.protocol.values import decode_value
 class ExecutionResult(msgspec.Struct, frozen=True, kw_only=True):
     """An execution as it stands; `status` says whether it has ended, and how.
 
-    `success` is true for `completed` only. `output` is the whole memory. `execution_quality` is "clean" (succeeded
-    without a failed attempt), "degraded" (succeeded with some) or "failed" (not succeeded). `steps_executed` counts
-    visits of nodes, not retries; `retry_details` holds the failed attempts of each node, `total_retries` the further
-    attempts that they led to. `paused_at` is the node at which a paused execution waits. `total_tokens` counts tokens
-    of language models. `session_state` is empty: what resuming needs is in the store, under `execution_id`.
+    `success` is true for `completed` only. `output` is the whole memory. `execution_quality` is
+    "clean" (succeeded without a failed attempt), "degraded" (succeeded with some) or "failed" (not
+    succeeded). `steps_executed` counts visits of nodes, not retries; `retry_details` holds the
+    failed attempts of each node, `total_retries` the further attempts that they led to. `paused_at`
+    is the node at which a paused execution waits. `total_tokens` counts tokens of language models.
+    `session_state` is empty: what resuming needs is in the store, under `execution_id`.
     """
 
     execution_id: str
@@ -48,7 +49,9 @@ class ExecutionResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def result_of(state: ExecutionState) -> ExecutionResult:
-    """Return the result of an execution as its state stands, with values of its own: the state may go on changing."""
+    """Return the result of an execution as its state stands, with values of its own: the state may
+    go on changing.
+    """
     success = state.status is Status.COMPLETED
     quality = "failed"
     if success:

@@ -38,8 +38,8 @@ def note_failure(draft: Draft, token: Token, error: str, *, will_retry: bool) ->
 def retry(draft: Draft, token_id: int, token: Token, wait_s: float) -> None:
     """Give the token its next attempt after `wait_s` seconds; its `failures` are counted already.
 
-    0 runs it again at once. A short wait keeps the permit, a longer one frees it. Races lost by earlier attempts do
-    not count against the next one.
+    0 runs it again at once. A short wait keeps the permit, a longer one frees it. Races lost by
+    earlier attempts do not count against the next one.
     """
     draft.retries += 1
     if wait_s <= 0:

@@ -1,4 +1,6 @@
-"""Where an execution goes after a node: routes of a router, then edges, and the input mapping of the way taken."""
+"""Where an execution goes after a node: routes of a router, then edges, and the input mapping of
+the way taken.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -26,7 +28,9 @@ class Way(msgspec.Struct, frozen=True):
 
 
 class DecodedView(Mapping[str, Any]):
-    """A read-only view that decodes a value when it is asked for, once. Earlier layers hide later ones."""
+    """A read-only view that decodes a value when it is asked for, once. Earlier layers hide later
+    ones.
+    """
 
     __slots__ = ("_decoded", "_layers")
 
@@ -50,6 +54,9 @@ class DecodedView(Mapping[str, Any]):
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys(key for layer in reversed(self._layers) for key in layer))
 
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
     def __len__(self) -> int:
         return len(set().union(*self._layers))
 
@@ -57,11 +64,12 @@ class DecodedView(Mapping[str, Any]):
 def choose(
     draft: Draft, node: PlanNode, output: Outputs, *, succeeded: bool, label: str | None
 ) -> tuple[Way | None, str | None]:
-    """Return the way onward from `node`, and why a condition could not tell (None when none failed).
+    """Return the way onward from `node`, and why a condition could not tell (None when none
+    failed).
 
-    `label` is what a router matches against its routes; None means that routes are not asked. A route goes before
-    the edges. Of the edges, the first that may be taken is. A condition that cannot be evaluated leaves its edge
-    untaken and adds an `edge_error` event.
+    `label` is what a router matches against its routes; None means that routes are not asked. A
+    route goes before the edges. Of the edges, the first that may be taken is. A condition that
+    cannot be evaluated leaves its edge untaken and adds an `edge_error` event.
     """
     if label is not None:
         target = pick_route(node.routes, label)
@@ -88,10 +96,12 @@ def choose(
 
 
 def route_label(draft: Draft, node: PlanNode, output: Outputs, *, succeeded: bool) -> str:
-    """Return the text that a router without a choice of its own matches: the value of `route_on`, looked up in the
-    source's output, then in memory; without `route_on` "success" or "failure" by the source's outcome.
+    """Return the text that a router without a choice of its own matches: the value of `route_on`,
+    looked up in the source's output, then in memory; without `route_on` "success" or "failure" by
+    the source's outcome.
 
-    True and False stand for "success" and "failure", numbers for their digits. A missing value, or one of another kind, gives "", which matches "default" only.
+    True and False stand for "success" and "failure", numbers for their digits. A missing value, or
+    one of another kind, gives "", which matches "default" only.
     """
     key = node.spec.route_on
     if key is None:
@@ -108,7 +118,9 @@ def route_label(draft: Draft, node: PlanNode, output: Outputs, *, succeeded: boo
 
 
 def pick_route(routes: Mapping[str, str], label: str) -> str | None:
-    """Return the target for `label`: its own route, else the first route whose name is a part of it, else "default"."""
+    """Return the target for `label`: its own route, else the first route whose name is a part of
+    it, else "default".
+    """
     target = routes.get(label)
     if target is not None:
         return target
@@ -119,7 +131,8 @@ def pick_route(routes: Mapping[str, str], label: str) -> str | None:
 
 
 def _map_input(draft: Draft, mapping: KeyMapping, output: Outputs) -> Outputs:
-    """Write the mapped keys into memory and return them; without a mapping the whole output is passed on.
+    """Write the mapped keys into memory and return them; without a mapping the whole output is
+    passed on.
 
     All sources are read before the first write, so that a mapping may swap keys.
     """

@@ -1,4 +1,4 @@
-"""What may happen to an execution. Ticks stay in the process: the journal stores what came of them."""
+"""What may happen to an execution. Ticks stay in the process: the journal stores their outcome."""
 
 import msgspec
 
@@ -17,7 +17,7 @@ class Accept(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dispatch(msgspec.Struct, frozen=True):
-    """A permit was granted to a token that is ready, or a backoff came due while a permit is held."""
+    """A permit was granted to a ready token, or a backoff came due while a permit is held."""
 
     token_id: int
 
@@ -29,7 +29,7 @@ class Requeue(msgspec.Struct, frozen=True):
 
 
 class NodeSucceeded(msgspec.Struct, frozen=True):
-    """A node run returned. `outputs` are encoded values; `route` is a router function's own choice."""
+    """A node run returned. `outputs` are encoded values; `route` is a router's own choice."""
 
     token_id: int
     visit: int
@@ -40,7 +40,9 @@ class NodeSucceeded(msgspec.Struct, frozen=True):
 
 
 class NodeErrored(msgspec.Struct, frozen=True):
-    """A node run failed. `error_types` are what `retry_on` may name: class names over the MRO, and error codes."""
+    """A node run failed. `error_types` are what `retry_on` may name: class names over the MRO, and
+    error codes.
+    """
 
     token_id: int
     visit: int
@@ -52,7 +54,9 @@ class NodeErrored(msgspec.Struct, frozen=True):
 
 
 class Conflicted(msgspec.Struct, frozen=True):
-    """The closing step of a `synchronized` node run lost its race for `keys`; nothing of it was stored."""
+    """The closing step of a `synchronized` node run lost its race for `keys`; nothing of it was
+    stored.
+    """
 
     token_id: int
     visit: int
@@ -83,13 +87,5 @@ class Hold(msgspec.Struct, frozen=True):
 
 
 Tick = (
-    Accept
-    | Dispatch
-    | Requeue
-    | NodeSucceeded
-    | NodeErrored
-    | Conflicted
-    | Recover
-    | Cancel
-    | Hold
+    Accept | Dispatch | Requeue | NodeSucceeded | NodeErrored | Conflicted | Recover | Cancel | Hold
 )

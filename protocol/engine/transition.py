@@ -30,7 +30,9 @@ class StopNode(msgspec.Struct, frozen=True):
 
 
 class Finish(msgspec.Struct, frozen=True):
-    """The execution has ended, or is held: give its permit back, drop its timers, release who waits."""
+    """The execution has ended, or is held: give its permit back, drop its timers, release who
+    waits.
+    """
 
     status: Status
 

@@ -1,4 +1,6 @@
-"""Moving on: from a node that ended to the next one that must run, past routers and skipped nodes, or to an end."""
+"""Moving on: from a node that ended to the next one that must run, past routers and skipped nodes,
+or to an end.
+"""
 
 from typing import Final
 
@@ -6,16 +8,16 @@ from greenroom.protocol.engine.draft import NONE, Draft
 from greenroom.protocol.engine.routing import Outputs, Way, choose, route_label
 from greenroom.protocol.execution import Phase, Status, Token
 
-# Routers can turn in a circle; a transition must stay short, or it blocks every execution of its stream.
+# Routers can turn in a circle; a transition that long would block all executions of its stream.
 NODES_PASSED_MAX: Final = 1_000
 
 
 def enter(draft: Draft, token_id: int, node_id: str, output: Outputs, *, succeeded: bool) -> None:
     """Go to `node_id` and on, until a node is dispatched or the execution ends.
 
-    `output` is what the source of the way returned, and `succeeded` how it ended. A router without a function passes
-    them on as its own. A node over its visit limit is skipped: it uses up a step, and its edges are followed as after
-    a success with the memory as its output.
+    `output` is what the source of the way returned, and `succeeded` how it ended. A router without
+    a function passes them on as its own. A node over its visit limit is skipped: it uses up a step,
+    and its edges are followed as after a success with the memory as its output.
     """
     plan = draft.plan
     taken = draft.state.steps
@@ -52,18 +54,21 @@ def enter(draft: Draft, token_id: int, node_id: str, output: Outputs, *, succeed
         if way is None:
             return
         node_id, output, succeeded = way.target, way.output, True
-    draft.tokens[token_id] = Token(node=node_id)
-    text = f"{NODES_PASSED_MAX} nodes were passed in a row and none ran: the routers turn in a circle"
+    draft.tokens[token_id] = Token(node=node_id, visit=draft.visits.get(node_id, 0) + 1)
+    text = (
+        f"{NODES_PASSED_MAX} nodes were passed in a row and none ran: the routers turn in a circle"
+    )
     draft.stop(Status.EXHAUSTED, text)
 
 
 def leave(
     draft: Draft, token_id: int, token: Token, output: Outputs, *, label: str | None
 ) -> Way | None:
-    """Return the way onward from the token's node, which succeeded; None when that ended the execution.
+    """Return the way onward from the token's node, which succeeded; None when that ended the
+    execution.
 
-    Without an edge to take the execution is complete, unless the condition of one could not be evaluated: then
-    nobody knows where it should have gone on, and it fails.
+    Without an edge to take the execution is complete, unless the condition of one could not be
+    evaluated: then nobody knows where it should have gone on, and it fails.
     """
     node = draft.plan.nodes[token.node]
     way, broken = choose(draft, node, output, succeeded=True, label=label)
