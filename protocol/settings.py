@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
-from math import isfinite
 from typing import TypeVar
 
 from greenroom.protocol.errors import InvalidConfig
@@ -33,7 +32,9 @@ def check_integer(name: str, value: object, low: int, high: int) -> None:
 
 def check_number(name: str, value: object, low: float, high: float) -> None:
     """Require a finite int or float in [low, high]."""
-    if type(value) not in (int, float) or not isfinite(value) or not low <= value <= high:  # type: ignore[arg-type, operator]
+    # NaN and infinities fail the comparison.
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+    if not fits:
         raise InvalidConfig(f"{name} is {value!a:.80}: use a number from {low:g} to {high:g}")
 
 

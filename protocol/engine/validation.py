@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
-from math import isfinite
 from typing import Final
 
 import msgspec
@@ -261,7 +260,7 @@ def _node_problems(node: NodeSpec, graph: GraphSpec) -> Iterator[str]:
         ("backoff_max_s", node.backoff_max_s, 0, BACKOFF_S_MAX),
         ("backoff_factor", node.backoff_factor, 1, BACKOFF_FACTOR_MAX),
     ):
-        if not isfinite(value) or not low <= value <= high:
+        if not low <= value <= high:
             yield f"{where}{field} is {value}: use {low:g} to {high:g}"
     for field in ("input_keys", "output_keys", "nullable_output_keys", "retry_on"):
         keys: list[str] = getattr(node, field)

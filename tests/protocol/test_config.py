@@ -49,6 +49,7 @@ def test_the_defaults_of_the_runtime() -> None:
         ("webhook_routes", [1]),
         ("shutdown_timeout_s", -1),
         ("shutdown_timeout_s", math.nan),
+        ("shutdown_timeout_s", 10**400),
         ("shutdown_timeout_s", None),
         ("uvloop", 1),
     ],

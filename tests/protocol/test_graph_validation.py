@@ -130,6 +130,8 @@ def test_each_problem_is_reported_with_its_ids(changes: dict[str, Any], parts: l
         ({"backoff_initial_s": -1.0}, "backoff_initial_s"),
         ({"backoff_factor": 0.5}, "backoff_factor"),
         ({"backoff_max_s": float("inf")}, "backoff_max_s"),
+        ({"backoff_max_s": float("nan")}, "backoff_max_s"),
+        ({"backoff_max_s": 10**400}, "backoff_max_s"),
         ({"input_keys": ["k", "k"]}, "input_keys"),
         ({"output_keys": [""]}, "output_keys"),
         ({"nullable_output_keys": ["k"]}, "nullable_output_keys ['k']"),
