@@ -1,0 +1,21 @@
+"""The few meeting points of threads outside the kernel's own parts."""
+
+from contextlib import AbstractContextManager
+from threading import Event, Lock
+
+from greenroom.actors.kernel.dispatcher import Dispatcher
+
+
+def new_lock() -> AbstractContextManager[bool]:
+    """A lock for a few plain assignments; never hold it across a call to someone else's code."""
+    return Lock()
+
+
+def wait_until_run(dispatcher: Dispatcher, timeout: float) -> bool:
+    """Block until the dispatcher has run all that it was given before; False after `timeout` s.
+
+    For threads of their own only: on the dispatcher's thread it would wait for itself.
+    """
+    done = Event()
+    dispatcher.call_soon(done.set)
+    return done.wait(timeout)
