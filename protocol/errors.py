@@ -16,7 +16,7 @@ GreenroomError
 |- ActorError
 |  |- MailboxOverflow  ActorStopped  AskTimedOut
 |  |- PoisonMessage  UnknownMessage  SupervisionFailed
-|- StateAccessError -> IsolationError
+|- StateAccessError -> IsolationError  KeyNotAllowed
 |- NodeFailed  HopLimitReached
 |- PortInUse
 """
@@ -374,10 +374,21 @@ class IsolationError(StateAccessError):
     code = "isolation"
 
 
+class KeyNotAllowed(StateAccessError, PermissionError):
+    """A node read or wrote a key of its execution's memory that it does not declare."""
+
+    code = "key_not_allowed"
+
+
 class NodeFailed(GreenroomError):
-    """A node failed; raised by user code to fail a node with a message of its own."""
+    """A node failed; raised by user code to fail a node with a message of its own.
+
+    The node's `max_retries` decides whether it runs again; a subclass with `retryable = False` says
+    that it is of no use.
+    """
 
     code = "node_failed"
+    retryable = True
 
 
 class HopLimitReached(GreenroomError):
