@@ -1,0 +1,75 @@
+"""The event log: one entry per group of commits, under the seq of its last event, so that any seq is one seek away."""
+
+from typing import Final
+
+import msgspec
+
+from greenroom.protocol.codec import decode_event
+from greenroom.protocol.errors import EventsPruned, StoreCorrupt
+from greenroom.protocol.events import EventBody
+from greenroom.storage.keys import KEY_END, NUMBER_MAX, pack_number, unpack_number
+from greenroom.storage.records import decode_bodies
+from greenroom.storage.tables import Table, Transaction
+
+CHUNK_BYTES: Final = 64 * 1024
+_CHUNKS_PAGE: Final = 8
+
+
+def bodies(raw: bytes) -> list[msgspec.Raw]:
+    """Return the encoded bodies of one chunk; raises StoreCorrupt when it is none."""
+    try:
+        return decode_bodies(raw)
+    except msgspec.MsgspecError as error:
+        raise StoreCorrupt(f"a chunk of the event log cannot be read: {error}") from error
+
+
+def bounds(txn: Transaction) -> tuple[int, int]:
+    """Return the seq of the oldest event kept and of the last one; (1, 0) for an empty log."""
+    last = txn.last_at_or_before(Table.EVENTS, pack_number(NUMBER_MAX))
+    if last is None:
+        return 1, 0
+    key, raw = txn.range(Table.EVENTS, b"", KEY_END, 1)[0]
+    return unpack_number(key) - len(bodies(raw)) + 1, unpack_number(last[0])
+
+
+def read(txn: Transaction, from_seq: int, limit: int) -> list[tuple[int, EventBody]]:
+    """Return up to `limit` events from `from_seq` on. Raises EventsPruned when the first is gone."""
+    found: list[tuple[int, EventBody]] = []
+    start = max(from_seq, 1)
+    while len(found) < limit:
+        page = txn.range(Table.EVENTS, pack_number(start), KEY_END, _CHUNKS_PAGE)
+        for key, raw in page:
+            chunk = bodies(raw)
+            first = unpack_number(key) - len(chunk) + 1
+            if first > start:
+                raise EventsPruned(first)
+            for body in chunk[start - first : start - first + limit - len(found)]:
+                found.append((start, _decode(start, body)))
+                start += 1
+        if len(page) < _CHUNKS_PAGE:
+            break
+    return found
+
+
+def _decode(seq: int, body: msgspec.Raw) -> EventBody:
+    try:
+        return decode_event(body)
+    except msgspec.MsgspecError as error:
+        raise StoreCorrupt(f"event {seq} cannot be read: {error}") from error
+
+
+def prune(txn: Transaction, below: int, chunks_max: int) -> int:
+    """Delete up to `chunks_max` chunks that lie wholly below seq `below`, with their payloads.
+
+    Returns the seq of the last event deleted, 0 when nothing was.
+    """
+    last = 0
+    for key, _ in txn.range(Table.EVENTS, b"", pack_number(below), chunks_max):
+        txn.delete(Table.EVENTS, key)
+        last = unpack_number(key)
+    if last:
+        start, stop = b"", pack_number(last + 1)
+        while page := txn.range(Table.PAYLOADS, start, stop, 1000):
+            for key, _ in page:
+                txn.delete(Table.PAYLOADS, key)
+    return last

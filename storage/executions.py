@@ -1,0 +1,146 @@
+"""Executions: id to ordinal, summaries, the indexes of status and of what has finished, and dropping old ones."""
+
+from typing import NamedTuple
+
+from greenroom.protocol.commit import Summary
+from greenroom.protocol.errors import StoreCorrupt
+from greenroom.protocol.execution import TERMINAL, Status
+from greenroom.storage.keys import (
+    NUMBER_MAX,
+    SEQ_MAX,
+    entry_digest,
+    finished_key,
+    journal_key,
+    pack_number,
+    status_key,
+    text_key,
+    unpack_finished_key,
+    unpack_journal_key,
+    unpack_number,
+)
+from greenroom.storage.records import pack_summary, unpack_summary
+from greenroom.storage.tables import Table, Transaction
+
+
+class Head(NamedTuple):
+    """Where one execution stands; the writer keeps those of live executions in memory."""
+
+    execution_id: str
+    entry: bytes  # entry_digest of its entry point
+    seq: int
+    status: Status
+    mark: int  # place among the finished ones, 0 while unfinished
+
+
+def find_ordinal(txn: Transaction, execution_id: str) -> int:
+    """Return the ordinal of `execution_id`, 0 when it is unknown."""
+    raw = txn.get(Table.IDS, text_key(execution_id))
+    if raw is None:
+        return 0
+    if raw[8:] != execution_id.encode():
+        raise StoreCorrupt(f"the id table holds another execution at {execution_id!r}")
+    return unpack_number(raw[:8])
+
+
+def last_seq(txn: Transaction, ordinal: int) -> int:
+    """Return the seq of the execution's last journal record, 0 when it has none."""
+    found = txn.last_at_or_before(Table.JOURNAL, journal_key(ordinal, SEQ_MAX))
+    if found is None:
+        return 0
+    owner, seq = unpack_journal_key(found[0])
+    return seq if owner == ordinal else 0
+
+
+def load_head(txn: Transaction, ordinal: int) -> Head | None:
+    """Read the head of `ordinal`, None when there is no such execution."""
+    raw = txn.get(Table.SUMMARIES, pack_number(ordinal))
+    if raw is None:
+        return None
+    mark, summary = unpack_summary(raw)
+    entry = entry_digest(summary.entry_point)
+    return Head(summary.execution_id, entry, last_seq(txn, ordinal), summary.status, mark)
+
+
+def insert(txn: Transaction, ordinal: int, summary: Summary, mark: int) -> None:
+    """Store a new execution's id, summary and index entries. `mark` is 0 unless it has finished already."""
+    number = pack_number(ordinal)
+    txn.put(Table.IDS, text_key(summary.execution_id), number + summary.execution_id.encode())
+    txn.put(Table.SUMMARIES, number, pack_summary(mark, summary))
+    entry = entry_digest(summary.entry_point)
+    txn.put(Table.STATUSES, status_key(summary.status, entry, ordinal), b"")
+    if mark:
+        txn.put(Table.FINISHED, finished_key(entry, mark, ordinal), b"")
+
+
+def update(txn: Transaction, ordinal: int, head: Head, summary: Summary, mark: int) -> None:
+    """Store a changed summary and move the index entries from where `head` says they are."""
+    txn.put(Table.SUMMARIES, pack_number(ordinal), pack_summary(mark, summary))
+    if summary.status is not head.status:
+        txn.delete(Table.STATUSES, status_key(head.status, head.entry, ordinal))
+        txn.put(Table.STATUSES, status_key(summary.status, head.entry, ordinal), b"")
+    if mark != head.mark:
+        if head.mark:
+            txn.delete(Table.FINISHED, finished_key(head.entry, head.mark, ordinal))
+        if mark:
+            txn.put(Table.FINISHED, finished_key(head.entry, mark, ordinal), b"")
+
+
+def finished_range(entry: bytes) -> tuple[bytes, bytes]:
+    """Return the first key and the first key after the finished executions of one entry point."""
+    return finished_key(entry, 0, 0), finished_key(entry, NUMBER_MAX, NUMBER_MAX)
+
+
+def count_finished(txn: Transaction, entry: bytes) -> int:
+    """Return how many finished executions an entry point has; cost grows with that number."""
+    start, stop = finished_range(entry)
+    counted = 0
+    while page := txn.range(Table.FINISHED, start, stop, 1000):
+        counted += len(page)
+        start = page[-1][0] + b"\0"
+    return counted
+
+
+def drop_oldest(txn: Transaction, entry: bytes, excess: int) -> list[int]:
+    """Drop the `excess` executions of an entry point that finished first; return their ordinals.
+
+    They vanish from every listing at once. Their journals, which may be long, are left to `sweep`.
+    """
+    start, stop = finished_range(entry)
+    dropped: list[int] = []
+    for key, _ in txn.range(Table.FINISHED, start, stop, excess):
+        ordinal = unpack_finished_key(key)[2]
+        number = pack_number(ordinal)
+        raw = txn.get(Table.SUMMARIES, number)
+        if raw is None:
+            raise StoreCorrupt(
+                f"execution number {ordinal} is indexed as finished, without a summary"
+            )
+        summary = unpack_summary(raw)[1]
+        txn.delete(Table.FINISHED, key)
+        txn.delete(Table.STATUSES, status_key(summary.status, entry, ordinal))
+        txn.delete(Table.SUMMARIES, number)
+        txn.delete(Table.IDS, text_key(summary.execution_id))
+        txn.put(Table.GARBAGE, number, b"")
+        dropped.append(ordinal)
+    return dropped
+
+
+def sweep(txn: Transaction, limit: int) -> bool:
+    """Delete up to `limit` records of dropped executions; say whether there may be more."""
+    for number, _ in txn.range(Table.GARBAGE, b"", pack_number(NUMBER_MAX), limit):
+        ordinal = unpack_number(number)
+        start, stop = journal_key(ordinal, 0), journal_key(ordinal + 1, 0)
+        for table in (Table.JOURNAL, Table.SNAPSHOTS):
+            page = txn.range(table, start, stop, limit)
+            for key, _ in page:
+                txn.delete(table, key)
+            limit -= len(page)
+            if limit <= 0:
+                return True
+        txn.delete(Table.GARBAGE, number)
+    return bool(txn.count(Table.GARBAGE))
+
+
+def is_terminal(status: Status) -> bool:
+    """Say whether an execution of that status has ended."""
+    return status in TERMINAL

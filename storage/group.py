@@ -1,0 +1,380 @@
+"""The rules of one group of commits: each is checked whole before its first put, then put.
+
+A group works in one write transaction, over a view of what the writer keeps in memory. It changes that view only in
+`publish`, which is called once the transaction is durable.
+"""
+
+from typing import Final
+
+import msgspec
+
+from greenroom.protocol.codec import encode
+from greenroom.protocol.commit import Commit, CommitOutcome, OutcomeKind
+from greenroom.protocol.errors import CommitRefused, Fenced, IdempotencyConflict, VersionConflict
+from greenroom.storage import claims, cursors, events, executions, state
+from greenroom.storage.executions import Head
+from greenroom.storage.keys import entry_digest, journal_key, pack_number
+from greenroom.storage.records import decode_seq, unpack_summary
+from greenroom.storage.sizes import oversize
+from greenroom.storage.store import StoreOptions
+from greenroom.storage.tables import Table, Transaction
+from greenroom.storage.view import (
+    ORDINAL_FLOOR,
+    STATE_VERSION,
+    View,
+)
+
+PRUNE_EVERY: Final = 100  # finished executions beyond the limit before some are dropped
+_PRUNE_MAX: Final = 2 * PRUNE_EVERY  # dropped by one commit
+_SWEEP_MAX: Final = 256  # records of dropped executions deleted by one group
+_EXPIRE_MAX: Final = 16  # expired claims deleted by one group, beyond as many as it adds
+_EVENT_CHUNKS_MAX: Final = 64  # chunks of the log deleted by one group
+
+
+class Group:
+    """One attempt to apply a group; thrown away when the attempt fails."""
+
+    def __init__(self, txn: Transaction, view: View, options: StoreOptions, now: float) -> None:
+        self._txn = txn
+        self._view = view
+        self._options = options
+        self._now = now
+        self._heads: dict[int, Head | None] = {}
+        self._fences: dict[str, int] = {}
+        self._cursors: dict[str, int] = {}
+        self._finished: dict[bytes, int] = {}
+        self._bodies: list[msgspec.Raw] = []
+        self._bodies_bytes = 0
+        self._next_ordinal = view.next_ordinal
+        self._next_event = view.next_event
+        self._oldest_event = view.oldest_event
+        self._state_version = view.state_version
+        self._claims = view.claims
+        self._claims_added = 0
+        self._garbage = view.garbage
+        self.applied = 0
+        self.claims_evicted = 0
+        self.executions_pruned = 0
+        self.events_pruned = 0
+
+    def process(self, commit: Commit) -> CommitOutcome:
+        """Apply one commit, or say why not; nothing of one that is not applied is put."""
+        stream = commit.stream
+        if stream:
+            fence = self._fence(stream)
+            if commit.incarnation != fence:
+                text = f"incarnation {commit.incarnation} of {stream!r} was replaced by {fence}"
+                return _refused(commit, Fenced.code, text)
+        head: Head | None = None
+        if commit.record is not None:
+            if commit.ordinal:
+                head = self._head(commit.ordinal)
+                if (
+                    head is None
+                    or head.seq != commit.expected_seq
+                    or head.execution_id != commit.execution_id
+                ):
+                    return self._misplaced(commit, head)
+            else:
+                outcome = self._existing(commit)
+                if outcome is not None:
+                    return outcome
+        outcome = self._check(commit)
+        if outcome is not None:
+            return outcome
+        return self._put(commit, head)
+
+    def finish(self) -> None:
+        """Put what the whole group shares, and do a bounded part of the housekeeping."""
+        self._flush_events()
+        if self._state_version != self._view.state_version:
+            cursors.set_number(self._txn, STATE_VERSION, self._state_version)
+        if self._claims:
+            limit = _EXPIRE_MAX + self._claims_added
+            self._claims -= claims.expire(self._txn, self._now, limit)
+            excess = self._claims - self._options.idempotency_entries_max
+            if excess > 0:
+                evicted = claims.evict(self._txn, min(excess, limit))
+                self._claims -= evicted
+                self.claims_evicted += evicted
+        if self._garbage:
+            self._garbage = executions.sweep(self._txn, _SWEEP_MAX)
+        self._prune_events()
+
+    def publish(self) -> None:
+        """Bring the view up to date with what is now durable."""
+        view = self._view
+        for ordinal, head in self._heads.items():
+            if head is None or head.mark:
+                view.heads.pop(ordinal, None)
+            else:
+                view.heads[ordinal] = head
+        view.trim()
+        view.fences.update(self._fences)
+        view.cursors.update(self._cursors)
+        view.finished.update(self._finished)
+        view.next_ordinal = self._next_ordinal
+        view.next_event = self._next_event
+        view.oldest_event = self._oldest_event
+        view.state_version = self._state_version
+        view.claims = self._claims
+        view.garbage = self._garbage
+
+    # Checks: none of them puts anything.
+
+    def _fence(self, stream: str) -> int:
+        found = self._view.fences.get(stream)
+        if found is None:
+            found = self._fences.get(stream)
+            if found is None:
+                found = self._fences[stream] = cursors.fence(self._txn, stream)
+        return found
+
+    def _head(self, ordinal: int) -> Head | None:
+        if ordinal in self._heads:
+            return self._heads[ordinal]
+        found = self._view.heads.get(ordinal)
+        if found is None:
+            found = self._heads[ordinal] = executions.load_head(self._txn, ordinal)
+        return found
+
+    def _misplaced(self, commit: Commit, head: Head | None) -> CommitOutcome:
+        """A commit that does not follow the head: the same one once more, or one that came too late."""
+        if head is None or head.execution_id != commit.execution_id:
+            text = f"execution {commit.execution_id} is not number {commit.ordinal}"
+            return _refused(commit, VersionConflict.code, text)
+        if self._is_stored(commit, commit.ordinal):
+            return _applied(commit, commit.ordinal)
+        text = (
+            f"execution {commit.execution_id} is at record {head.seq}, "
+            f"the commit expected {commit.expected_seq}"
+        )
+        return _refused(commit, VersionConflict.code, text)
+
+    def _is_stored(self, commit: Commit, ordinal: int) -> bool:
+        stored = self._txn.get(Table.JOURNAL, journal_key(ordinal, commit.expected_seq + 1))
+        return stored is not None and commit.record is not None and stored == bytes(commit.record)
+
+    def _existing(self, commit: Commit) -> CommitOutcome | None:
+        """An accept under an id that is taken: its own earlier submission, a duplicate, or somebody else's."""
+        summary = commit.summary
+        if summary is None or not commit.execution_id or commit.expected_seq:
+            text = "an accept needs an execution id, a summary, and expected_seq 0"
+            return _refused(commit, CommitRefused.code, text)
+        if summary.execution_id != commit.execution_id:
+            text = f"the summary is of {summary.execution_id}, the commit of {commit.execution_id}"
+            return _refused(commit, CommitRefused.code, text)
+        ordinal = executions.find_ordinal(self._txn, commit.execution_id)
+        if not ordinal:
+            return None
+        if self._is_stored(commit, ordinal):
+            return _applied(commit, ordinal)
+        raw = self._txn.get(Table.SUMMARIES, pack_number(ordinal))
+        if raw is not None and unpack_summary(raw)[1].entry_point == summary.entry_point:
+            return _duplicate(commit, commit.execution_id, ordinal)
+        text = f"execution id {commit.execution_id} belongs to another entry point"
+        return _refused(commit, VersionConflict.code, text)
+
+    def _check(self, commit: Commit) -> CommitOutcome | None:
+        """The checks that do not depend on the execution's head; the cheap ones first."""
+        record = commit.record
+        if record is None:
+            if commit.ordinal or commit.summary is not None or commit.snapshot is not None:
+                text = "a commit without a record changes no execution"
+                return _refused(commit, CommitRefused.code, text)
+        else:
+            try:
+                seq = decode_seq(record).seq
+            except msgspec.MsgspecError as error:
+                return _refused(commit, CommitRefused.code, f"the record cannot be read: {error}")
+            if seq != commit.expected_seq + 1:
+                text = f"record {seq} does not follow record {commit.expected_seq}"
+                return _refused(commit, CommitRefused.code, text)
+        too_large = oversize(commit)
+        if too_large is not None:
+            return _refused(commit, too_large.code, str(too_large))
+        if commit.cursor is not None:
+            outcome = self._check_cursor(commit)
+            if outcome is not None:
+                return outcome
+        if commit.reads:
+            stale = state.stale(self._txn, commit.reads)
+            if stale:
+                return CommitOutcome(
+                    commit_id=commit.commit_id,
+                    kind=OutcomeKind.CONFLICT,
+                    execution_id=commit.execution_id,
+                    ordinal=commit.ordinal,
+                    stale=stale,
+                )
+        return self._check_claims(commit) if commit.idempotency else None
+
+    def _check_cursor(self, commit: Commit) -> CommitOutcome | None:
+        move = commit.cursor
+        assert move is not None, "called only for a commit with a cursor move"
+        at, own = cursors.cursor(self._txn, move.consumer)
+        if at == move.expected:
+            return None
+        unchanged = move.state is None or (own is not None and bytes(own) == bytes(move.state))
+        if commit.record is None and at == move.seq and unchanged:
+            return _applied(commit, 0)
+        text = f"the cursor of {move.consumer!r} is at {at}, the commit expected {move.expected}"
+        return _refused(commit, VersionConflict.code, text)
+
+    def _check_claims(self, commit: Commit) -> CommitOutcome | None:
+        for claim in commit.idempotency:
+            found = claims.find(self._txn, claim.namespace, claim.key)
+            if found is None or found.expires_at <= self._now:
+                continue
+            first = found.execution_id
+            if claim.digest and claim.digest != found.digest:
+                text = str(IdempotencyConflict(claim.key, first))
+                refused = _refused(commit, IdempotencyConflict.code, text)
+                return msgspec.structs.replace(refused, duplicate_of=first)
+            ordinal = executions.find_ordinal(self._txn, first) if first else 0
+            return _duplicate(commit, first, ordinal)
+        return None
+
+    # Puts: every check has passed.
+
+    def _put(self, commit: Commit, head: Head | None) -> CommitOutcome:
+        txn = self._txn
+        ordinal = commit.ordinal
+        if commit.record is not None:
+            if head is None:
+                ordinal = self._next_ordinal
+                self._next_ordinal = ordinal + 1
+            seq = commit.expected_seq + 1
+            if commit.summary is not None:
+                self._put_summary(commit, ordinal, head)
+            elif head is not None:
+                self._heads[ordinal] = Head(head[0], head[1], seq, head[3], head[4])
+            key = journal_key(ordinal, seq)
+            txn.put(Table.JOURNAL, key, commit.record)
+            if commit.snapshot is not None:
+                txn.put(Table.SNAPSHOTS, key, commit.snapshot)
+        first_event = self._put_events(commit) if commit.events else 0
+        version = 0
+        if commit.writes:
+            version = self._state_version = self._state_version + 1
+            state.write(txn, commit.writes, version)
+        for claim in commit.idempotency:
+            added = claims.put(txn, claim, commit.execution_id)
+            self._claims += added
+            self._claims_added += added
+        if commit.cursor is not None:
+            move = commit.cursor
+            cursors.move(txn, move.consumer, move.seq, move.state)
+            self._cursors[move.consumer] = move.seq
+        self.applied += 1
+        return CommitOutcome(
+            commit_id=commit.commit_id,
+            kind=OutcomeKind.APPLIED,
+            execution_id=commit.execution_id,
+            ordinal=ordinal,
+            first_event=first_event,
+            state_version=version,
+        )
+
+    def _put_summary(self, commit: Commit, ordinal: int, head: Head | None) -> None:
+        summary = commit.summary
+        assert summary is not None, "called only for a commit with a summary"
+        entry = entry_digest(summary.entry_point) if head is None else head.entry
+        mark = self._next_event if executions.is_terminal(summary.status) else 0
+        if head is None:
+            executions.insert(self._txn, ordinal, summary, mark)
+        else:
+            executions.update(self._txn, ordinal, head, summary, mark)
+        seq = commit.expected_seq + 1
+        self._heads[ordinal] = Head(commit.execution_id, entry, seq, summary.status, mark)
+        before = head.mark if head is not None else 0
+        if bool(before) != bool(mark):
+            self._count_finished(entry, 1 if mark else -1)
+
+    def _count_finished(self, entry: bytes, change: int) -> None:
+        """Keep the count of an entry point's finished executions; drop the oldest when there are too many."""
+        counted = self._finished.get(entry)
+        if counted is None:
+            counted = self._view.finished.get(entry)
+        if counted is None:
+            # The entry that was just put or deleted is in the table already.
+            counted = executions.count_finished(self._txn, entry)
+        else:
+            counted += change
+        excess = counted - self._options.results_max
+        if excess >= PRUNE_EVERY:
+            dropped = executions.drop_oldest(self._txn, entry, min(excess, _PRUNE_MAX))
+            for ordinal in dropped:
+                self._heads[ordinal] = None
+            if max(dropped) == self._next_ordinal - 1:
+                # The next ordinal is read from the summaries at opening, and must not be given twice.
+                cursors.set_number(self._txn, ORDINAL_FLOOR, max(dropped))
+            counted -= len(dropped)
+            self.executions_pruned += len(dropped)
+            self._garbage = True
+        self._finished[entry] = counted
+
+    def _put_events(self, commit: Commit) -> int:
+        first = self._next_event
+        for number, event in enumerate(commit.events, start=first):
+            if event.payload is not None:
+                self._txn.put(Table.PAYLOADS, pack_number(number), event.payload)
+            self._bodies.append(event.body)
+            self._bodies_bytes += len(bytes(event.body))
+        self._next_event = first + len(commit.events)
+        if self._bodies_bytes >= events.CHUNK_BYTES:
+            self._flush_events()
+        return first
+
+    def _flush_events(self) -> None:
+        if not self._bodies:
+            return
+        self._txn.put(Table.EVENTS, pack_number(self._next_event - 1), encode(self._bodies))
+        self._bodies = []
+        self._bodies_bytes = 0
+
+    def _prune_events(self) -> None:
+        kept = self._next_event - self._oldest_event
+        keep = self._options.events_max
+        if kept <= keep + max(1, keep // 100):
+            return
+        below = self._next_event - keep
+        for consumer, seq in (self._view.cursors | self._cursors).items():
+            if not consumer.startswith(cursors.SUBSCRIPTION_PREFIX):
+                below = min(below, seq + 1)
+        if below <= self._oldest_event:
+            return
+        last = events.prune(self._txn, below, _EVENT_CHUNKS_MAX)
+        if last:
+            self.events_pruned += last + 1 - self._oldest_event
+            self._oldest_event = last + 1
+
+
+def _applied(commit: Commit, ordinal: int) -> CommitOutcome:
+    return CommitOutcome(
+        commit_id=commit.commit_id,
+        kind=OutcomeKind.APPLIED,
+        execution_id=commit.execution_id,
+        ordinal=ordinal,
+    )
+
+
+def _duplicate(commit: Commit, first: str, ordinal: int) -> CommitOutcome:
+    return CommitOutcome(
+        commit_id=commit.commit_id,
+        kind=OutcomeKind.DUPLICATE,
+        execution_id=commit.execution_id,
+        ordinal=ordinal,
+        duplicate_of=first,
+    )
+
+
+def _refused(commit: Commit, code: str, text: str) -> CommitOutcome:
+    return CommitOutcome(
+        commit_id=commit.commit_id,
+        kind=OutcomeKind.REFUSED,
+        execution_id=commit.execution_id,
+        ordinal=commit.ordinal,
+        code=code,
+        text=text,
+    )

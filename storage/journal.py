@@ -1,0 +1,81 @@
+"""An execution's journal and snapshots: what was recorded, and the state that follows from it."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from greenroom.protocol.codec import decode_record, decode_state
+from greenroom.protocol.errors import StoreCorrupt
+from greenroom.protocol.execution import ExecutionState
+from greenroom.protocol.patch import JournalRecord, apply
+from greenroom.storage.keys import SEQ_MAX, journal_key, unpack_journal_key
+from greenroom.storage.tables import Table, Transaction
+
+_PAGE = 256
+
+
+class Loaded(NamedTuple):
+    """An execution's state, and what is needed to decide when its next snapshot is due."""
+
+    state: ExecutionState
+    snapshot_seq: int  # 0 when it has none
+    patch_bytes: int  # encoded records since that snapshot
+
+
+def records(
+    txn: Transaction, ordinal: int, after: int, limit: int, until: int = SEQ_MAX
+) -> list[tuple[int, bytes]]:
+    """Return (seq, encoded record) for after < seq <= until, up to `limit`, in order."""
+    start, stop = journal_key(ordinal, after + 1), journal_key(ordinal, until) + b"\0"
+    page = txn.range(Table.JOURNAL, start, stop, limit)
+    return [(unpack_journal_key(key)[1], value) for key, value in page]
+
+
+def decode(seq: int, raw: bytes) -> JournalRecord:
+    """Decode one record; raises StoreCorrupt when it is not what its key says."""
+    try:
+        record = decode_record(raw)
+    except msgspec.MsgspecError as error:
+        raise StoreCorrupt(f"journal record {seq} cannot be read: {error}") from error
+    if record.seq != seq:
+        raise StoreCorrupt(f"the journal holds record {record.seq} in the place of record {seq}")
+    return record
+
+
+def load(txn: Transaction, ordinal: int, seq: int | None = None) -> Loaded:
+    """Return the state at `seq`, or the newest: the last snapshot up to it, and the records since.
+
+    Raises StoreCorrupt when the journal is empty, has a gap, or ends before `seq`.
+    """
+    until = SEQ_MAX if seq is None else seq
+    state, snapshot_seq = _snapshot(txn, ordinal, until)
+    after, patch_bytes = snapshot_seq, 0
+    while page := records(txn, ordinal, after, _PAGE, until):
+        for number, raw in page:
+            patch_bytes += len(raw)
+            try:
+                state = apply(state, decode(number, raw).patch, number)
+            except ValueError as error:
+                raise StoreCorrupt(
+                    f"the journal of number {ordinal} does not fold: {error}"
+                ) from error
+        after = page[-1][0]
+    if state is None or (seq is not None and state.seq != seq):
+        raise StoreCorrupt(f"the journal of number {ordinal} has no record {seq or 1}")
+    return Loaded(state, snapshot_seq, patch_bytes)
+
+
+def _snapshot(txn: Transaction, ordinal: int, until: int) -> tuple[ExecutionState | None, int]:
+    found = txn.last_at_or_before(Table.SNAPSHOTS, journal_key(ordinal, until))
+    if found is None:
+        return None, 0
+    owner, seq = unpack_journal_key(found[0])
+    if owner != ordinal:
+        return None, 0
+    try:
+        state = decode_state(found[1])
+    except msgspec.MsgspecError as error:
+        raise StoreCorrupt(f"snapshot {seq} of number {ordinal} cannot be read: {error}") from error
+    if state.seq != seq:
+        raise StoreCorrupt(f"snapshot {seq} of number {ordinal} is of record {state.seq}")
+    return state, seq

@@ -1,0 +1,131 @@
+"""How keys are laid out, in this one place. Integers are big endian, so that byte order is number order.
+
+Free text of up to 64 bytes stands in a key as it is; longer text is replaced by its digest, the full text stands in
+the value and is compared on read.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from hashlib import blake2b
+from struct import Struct
+from typing import Final
+
+from greenroom.protocol.commit import StateKey
+from greenroom.protocol.errors import StoreCorrupt
+from greenroom.protocol.execution import Status
+from greenroom.protocol.limits import KEY_TEXT_BYTES_MAX
+
+NUMBER_MAX: Final = 2**64 - 1
+SEQ_MAX: Final = 2**32 - 1
+KEY_END: Final = b"\xff" * 255  # above every key of every table
+_MICROSECONDS: Final = 1_000_000
+
+_number: Final = Struct(">Q")
+_journal: Final = Struct(">QI")
+_status: Final = Struct(">B8sQ")
+_finished: Final = Struct(">8sQQ")
+
+pack_number: Final[Callable[[int], bytes]] = _number.pack
+journal_key: Final[Callable[[int, int], bytes]] = _journal.pack
+
+# Stored: a code is never given to another status.
+STATUS_CODES: Final[dict[Status, int]] = {
+    Status.QUEUED: 1,
+    Status.RUNNING: 2,
+    Status.WAITING: 3,
+    Status.PAUSED: 4,
+    Status.HELD: 5,
+    Status.COMPLETED: 16,
+    Status.FAILED: 17,
+    Status.CANCELLED: 18,
+    Status.TIMED_OUT: 19,
+    Status.EXHAUSTED: 20,
+}
+_STATUS_OF: Final = {code: status for status, code in STATUS_CODES.items()}
+
+
+def unpack_number(raw: bytes) -> int:
+    """Return the integer of `pack_number`; raises StoreCorrupt for other bytes."""
+    if len(raw) != _number.size:
+        raise StoreCorrupt(f"{raw!r} is not an 8-byte number")
+    found: int = _number.unpack(raw)[0]
+    return found
+
+
+def unpack_journal_key(key: bytes) -> tuple[int, int]:
+    """Return (ordinal, seq)."""
+    ordinal, seq = _journal.unpack(key)
+    return ordinal, seq
+
+
+def status_key(status: Status, entry: bytes, ordinal: int) -> bytes:
+    """Key of the status index; `entry` is `entry_digest`."""
+    return _status.pack(STATUS_CODES[status], entry, ordinal)
+
+
+def unpack_status_key(key: bytes) -> tuple[Status, bytes, int]:
+    """Return (status, entry digest, ordinal)."""
+    code, entry, ordinal = _status.unpack(key)
+    return _STATUS_OF[code], entry, ordinal
+
+
+def status_prefix(status: Status) -> bytes:
+    """The first byte of every key of that status."""
+    return bytes((STATUS_CODES[status],))
+
+
+def finished_key(entry: bytes, mark: int, ordinal: int) -> bytes:
+    """Key of the index of finished executions: per entry point in the order in which they ended."""
+    return _finished.pack(entry, mark, ordinal)
+
+
+def unpack_finished_key(key: bytes) -> tuple[bytes, int, int]:
+    """Return (entry digest, finish mark, ordinal)."""
+    entry, mark, ordinal = _finished.unpack(key)
+    return entry, mark, ordinal
+
+
+@lru_cache(maxsize=4096)
+def entry_digest(entry_point: str) -> bytes:
+    """Eight bytes that stand for an entry point in index keys; readers compare the full text in the summary."""
+    return blake2b(entry_point.encode(), digest_size=8).digest()
+
+
+def text_key(text: str) -> bytes:
+    """`text` as a part of a key: itself, or its digest when it is long; the first byte says which."""
+    raw = text.encode()
+    if len(raw) <= KEY_TEXT_BYTES_MAX:
+        return b"t" + raw
+    return b"h" + blake2b(raw, digest_size=32).digest()
+
+
+@lru_cache(maxsize=4096)
+def scope_key(scope: str, owner: str) -> bytes:
+    """Key of a scope's own record, and the start of the keys of everything in it."""
+    return blake2b(f"{scope}\0{owner}".encode(), digest_size=16).digest()
+
+
+def state_key(key: StateKey) -> bytes:
+    """Key of one shared value; the whole scope's when `key.key` is empty."""
+    prefix = scope_key(key.scope, key.owner)
+    return prefix + text_key(key.key) if key.key else prefix
+
+
+def claim_key(namespace: str, key: str) -> bytes:
+    """Key of an idempotency claim."""
+    return scope_key("idempotency", namespace) + text_key(key)
+
+
+def expiry_key(expires_at: float, claim: bytes) -> bytes:
+    """Key of the expiry index: wall UTC in microseconds, then the claim's key."""
+    return _number.pack(min(max(int(expires_at * _MICROSECONDS), 0), NUMBER_MAX)) + claim
+
+
+def expiry_stop(now: float) -> bytes:
+    """First key of the expiry index that is not due at `now`."""
+    return expiry_key(now, b"")
+
+
+def split_expiry_key(key: bytes) -> bytes:
+    """Return the claim's key from a key of the expiry index."""
+    return key[_number.size :]

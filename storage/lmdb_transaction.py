@@ -1,0 +1,94 @@
+"""LMDB behind the store's transactions. Raises lmdb's own errors, which the store translates."""
+
+import lmdb
+import msgspec
+
+from greenroom.storage.tables import Table
+
+Databases = list[lmdb._Database]
+
+
+class LmdbReading:
+    """A read transaction."""
+
+    __slots__ = ("_databases", "_txn")
+
+    def __init__(self, txn: "lmdb.Transaction[bytes]", databases: Databases) -> None:
+        self._txn = txn
+        self._databases = databases
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """See `tables.Transaction`."""
+        return self._txn.get(key, db=self._databases[table])
+
+    def put(self, table: Table, key: bytes, value: bytes | msgspec.Raw) -> None:
+        """Refused: this transaction only reads."""
+        raise TypeError("this transaction only reads")
+
+    def delete(self, table: Table, key: bytes) -> bool:
+        """Refused: this transaction only reads."""
+        raise TypeError("this transaction only reads")
+
+    def last_at_or_before(self, table: Table, key: bytes) -> tuple[bytes, bytes] | None:
+        """See `tables.Transaction`."""
+        with self._txn.cursor(self._databases[table]) as cursor:
+            if not cursor.set_range(key):
+                return cursor.item() if cursor.last() else None
+            if cursor.key() == key or cursor.prev():
+                return cursor.item()
+            return None
+
+    def range(
+        self, table: Table, start: bytes, stop: bytes, limit: int, *, reverse: bool = False
+    ) -> list[tuple[bytes, bytes]]:
+        """See `tables.Transaction`."""
+        found: list[tuple[bytes, bytes]] = []
+        if limit <= 0 or stop <= start:
+            return found
+        with self._txn.cursor(self._databases[table]) as cursor:
+            if reverse:
+                there = cursor.prev() if cursor.set_range(stop) else cursor.last()
+            else:
+                there = cursor.set_range(start) if start else cursor.first()
+            while there:
+                key, value = cursor.item()
+                if not start <= key < stop:
+                    break
+                found.append((key, value))
+                if len(found) == limit:
+                    break
+                there = cursor.prev() if reverse else cursor.next()
+        return found
+
+    def count(self, table: Table) -> int:
+        """See `tables.Transaction`."""
+        return self._txn.stat(self._databases[table])["entries"]
+
+
+class LmdbWriting(LmdbReading):
+    """The write transaction; stays on the thread that began it, as LMDB demands without checking it."""
+
+    __slots__ = ("put_bytes", "puts")
+
+    def __init__(self, txn: "lmdb.Transaction[bytes]", databases: Databases) -> None:
+        super().__init__(txn, databases)
+        self.puts = 0
+        self.put_bytes = 0
+
+    def put(self, table: Table, key: bytes, value: bytes | msgspec.Raw) -> None:
+        """See `tables.Transaction`."""
+        self._txn.put(key, value, db=self._databases[table])
+        self.puts += 1
+        self.put_bytes += len(key) + memoryview(value).nbytes
+
+    def delete(self, table: Table, key: bytes) -> bool:
+        """See `tables.Transaction`."""
+        return self._txn.delete(key, db=self._databases[table])
+
+    def commit(self) -> None:
+        """See `tables.WriteTransaction`."""
+        self._txn.commit()
+
+    def abort(self) -> None:
+        """See `tables.WriteTransaction`."""
+        self._txn.abort()

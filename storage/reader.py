@@ -1,0 +1,213 @@
+"""What may be read of a store, within one consistent state. Nothing here changes anything."""
+
+from collections.abc import Sequence
+from heapq import merge
+from itertools import islice
+from typing import NamedTuple
+
+import msgspec
+
+from greenroom.protocol.commit import StateKey, Summary
+from greenroom.protocol.errors import StoreCorrupt
+from greenroom.protocol.events import EventBody
+from greenroom.protocol.execution import UNFINISHED, ExecutionState, Status
+from greenroom.protocol.limits import LIST_PAGE_DEFAULT
+from greenroom.protocol.patch import JournalRecord
+from greenroom.storage import claims, cursors, events, executions, journal, state
+from greenroom.storage.journal import Loaded
+from greenroom.storage.keys import (
+    NUMBER_MAX,
+    entry_digest,
+    pack_number,
+    status_key,
+    status_prefix,
+    unpack_number,
+    unpack_status_key,
+)
+from greenroom.storage.records import ClaimEntry, unpack_summary
+from greenroom.storage.tables import Table, Transaction
+
+_LOWEST = b"\0" * 8
+_HIGHEST = b"\xff" * 8
+
+
+class StoredExecution(NamedTuple):
+    """One execution as listings show it."""
+
+    ordinal: int
+    summary: Summary
+    seq: int  # of its last journal record
+
+
+class Reader:
+    """Reads within one transaction; not to be used after the function that was given it has returned.
+
+    Every method copies out what it returns. All raise StoreCorrupt when stored data contradicts itself.
+    """
+
+    __slots__ = ("transaction",)
+
+    def __init__(self, transaction: Transaction) -> None:
+        self.transaction = transaction
+
+    def execution(self, execution_id: str) -> StoredExecution | None:
+        """Return the execution of that id, None when it is unknown or was dropped."""
+        ordinal = executions.find_ordinal(self.transaction, execution_id)
+        return self.execution_at(ordinal) if ordinal else None
+
+    def execution_at(self, ordinal: int) -> StoredExecution | None:
+        """Return the execution of that ordinal, None when there is none."""
+        raw = self.transaction.get(Table.SUMMARIES, pack_number(ordinal))
+        return None if raw is None else self._stored(ordinal, raw)
+
+    def load(self, ordinal: int, seq: int | None = None) -> Loaded:
+        """Return the state at `seq` (the newest by default), and how much was recorded since its snapshot.
+
+        Raises StoreCorrupt when there is no such record.
+        """
+        return journal.load(self.transaction, ordinal, seq)
+
+    def load_state(self, ordinal: int, seq: int | None = None) -> ExecutionState:
+        """Return the state at `seq`, the newest by default. Raises StoreCorrupt when there is no such record."""
+        return journal.load(self.transaction, ordinal, seq).state
+
+    def journal(
+        self, ordinal: int, after: int = 0, limit: int = LIST_PAGE_DEFAULT
+    ) -> list[JournalRecord]:
+        """Return up to `limit` records with seq > `after`, in order."""
+        page = journal.records(self.transaction, ordinal, after, limit)
+        return [journal.decode(seq, raw) for seq, raw in page]
+
+    def unfinished(
+        self, entry_point: str, after_ordinal: int = 0, limit: int = LIST_PAGE_DEFAULT
+    ) -> list[StoredExecution]:
+        """Return up to `limit` unfinished executions of an entry point with a higher ordinal, in that order."""
+        entry = entry_digest(entry_point)
+        ranges = []
+        for status in UNFINISHED:
+            start = status_key(status, entry, after_ordinal + 1)
+            stop = status_key(status, entry, NUMBER_MAX)
+            page = self.transaction.range(Table.STATUSES, start, stop, limit)
+            ranges.append([unpack_status_key(key)[2] for key, _ in page])
+        return self._pick(islice(merge(*ranges), limit), entry_point)
+
+    def executions(
+        self,
+        status: Status | None = None,
+        entry_point: str | None = None,
+        before_ordinal: int | None = None,
+        limit: int = LIST_PAGE_DEFAULT,
+    ) -> list[StoredExecution]:
+        """Return up to `limit` executions, newest first, with a lower ordinal when `before_ordinal` is given.
+
+        Costs about what it returns: with one filter that much per status or per entry point.
+        """
+        below = NUMBER_MAX if before_ordinal is None else before_ordinal
+        if status is None and entry_point is None:
+            page = self.transaction.range(
+                Table.SUMMARIES, b"", pack_number(below), limit, reverse=True
+            )
+            return [self._stored(unpack_number(key), raw) for key, raw in page]
+        statuses = tuple(Status) if status is None else (status,)
+        ranges = []
+        for one in statuses:
+            entries = self._entries(one) if entry_point is None else [entry_digest(entry_point)]
+            for entry in entries:
+                start, stop = status_key(one, entry, 0), status_key(one, entry, below)
+                page = self.transaction.range(Table.STATUSES, start, stop, limit, reverse=True)
+                ranges.append([unpack_status_key(key)[2] for key, _ in page])
+        newest = islice(merge(*ranges, reverse=True), limit)
+        return self._pick(newest, entry_point)
+
+    def counts(self, entry_point: str | None = None) -> dict[Status, int]:
+        """Return how many executions have each status; cost grows with their number, so not for the hot path."""
+        found = dict.fromkeys(Status, 0)
+        for status in Status:
+            entries = self._entries(status) if entry_point is None else [entry_digest(entry_point)]
+            for entry in entries:
+                start, stop = status_key(status, entry, 0), status_key(status, entry, NUMBER_MAX)
+                while page := self.transaction.range(Table.STATUSES, start, stop, 1000):
+                    found[status] += len(page)
+                    start = page[-1][0] + b"\0"
+        return found
+
+    def events(self, from_seq: int, limit: int = LIST_PAGE_DEFAULT) -> list[tuple[int, EventBody]]:
+        """Return up to `limit` (seq, event) from `from_seq` on; 0 and 1 both mean from the beginning.
+
+        Raises EventsPruned, which names the oldest seq still kept, when the first of them is gone.
+        """
+        return events.read(self.transaction, from_seq, limit)
+
+    def oldest_event(self) -> int:
+        """Return the seq of the oldest event kept; 1 while the log is empty."""
+        return events.bounds(self.transaction)[0]
+
+    def last_event(self) -> int:
+        """Return the seq of the newest event, 0 while the log is empty."""
+        last = self.transaction.last_at_or_before(Table.EVENTS, pack_number(NUMBER_MAX))
+        return 0 if last is None else unpack_number(last[0])
+
+    def event_payload(self, seq: int) -> msgspec.Raw | None:
+        """Return the encoded data kept beside event `seq`, None when it has none or is gone."""
+        raw = self.transaction.get(Table.PAYLOADS, pack_number(seq))
+        return None if raw is None else msgspec.Raw(raw)
+
+    def state_get(self, key: StateKey) -> tuple[msgspec.Raw | None, int]:
+        """Return (encoded value, version): None when deleted or never written, version 0 when never written."""
+        return state.get(self.transaction, key)
+
+    def state_version(self, key: StateKey) -> int:
+        """Return the version of a key, or of its whole scope when `key.key` is empty."""
+        return state.version(self.transaction, key)
+
+    def state_scope(self, scope: str, owner: str) -> tuple[list[tuple[str, msgspec.Raw, int]], int]:
+        """Return the live (key, encoded value, version) of a scope, and the scope's version."""
+        return state.scope(self.transaction, scope, owner)
+
+    def claim(self, namespace: str, key: str) -> ClaimEntry | None:
+        """Return the idempotency claim of a key, or None; one whose `expires_at` has passed no longer counts."""
+        return claims.find(self.transaction, namespace, key)
+
+    def cursor(self, consumer: str) -> tuple[int, msgspec.Raw | None]:
+        """Return (seq, own record) of a log consumer, (0, None) for an unknown one."""
+        return cursors.cursor(self.transaction, consumer)
+
+    def cursors(self) -> dict[str, int]:
+        """Return every log consumer's position."""
+        return cursors.all_cursors(self.transaction)
+
+    def fence(self, stream: str) -> int:
+        """Return the present incarnation of a stream, 0 when it never had one."""
+        return cursors.fence(self.transaction, stream)
+
+    def meta(self, name: bytes) -> int:
+        """Return a number of the store's own: b"format", b"epoch", ...; 0 when it was never set."""
+        return cursors.get_number(self.transaction, name)
+
+    def _stored(self, ordinal: int, raw: bytes) -> StoredExecution:
+        summary = unpack_summary(raw)[1]
+        return StoredExecution(ordinal, summary, executions.last_seq(self.transaction, ordinal))
+
+    def _pick(
+        self, ordinals: "islice[int] | Sequence[int]", entry_point: str | None
+    ) -> list[StoredExecution]:
+        found = []
+        for ordinal in ordinals:
+            stored = self.execution_at(ordinal)
+            if stored is None:
+                raise StoreCorrupt(f"execution number {ordinal} is indexed, without a summary")
+            if entry_point is None or stored.summary.entry_point == entry_point:
+                found.append(stored)
+        return found
+
+    def _entries(self, status: Status) -> list[bytes]:
+        """Entry points that have executions of that status: one seek each."""
+        found: list[bytes] = []
+        prefix = status_prefix(status)
+        start = prefix + _LOWEST
+        stop = prefix + b"\xff" * 17
+        while page := self.transaction.range(Table.STATUSES, start, stop, 1):
+            entry = unpack_status_key(page[0][0])[1]
+            found.append(entry)
+            start = prefix + entry + _HIGHEST + b"\0"
+        return found

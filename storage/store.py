@@ -1,0 +1,122 @@
+"""The store as the rest of the runtime sees it, its options and its numbers."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+import msgspec
+
+from greenroom.protocol.commit import Commit, CommitOutcome
+from greenroom.protocol.errors import InvalidConfig
+from greenroom.protocol.limits import (
+    EVENTS_KEPT_MAX,
+    EXECUTION_RESULTS_DEFAULT,
+    EXECUTION_RESULTS_MAX,
+    IDEMPOTENCY_ENTRIES_MAX,
+)
+from greenroom.storage.reader import Reader
+
+T = TypeVar("T")
+
+FORMAT: Final = 1  # of everything on disk; a store with a higher one is refused
+MAP_BYTES_MIN: Final = 1024 * 1024
+
+
+class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of a store. `validate` raises InvalidConfig for values out of range."""
+
+    map_bytes: int = 64 * 1024**3  # address space, not disk: the file grows as it is used
+    results_max: int = EXECUTION_RESULTS_DEFAULT  # finished executions kept per entry point
+    events_max: int = EVENTS_KEPT_MAX  # events kept in the log
+    idempotency_entries_max: int = IDEMPOTENCY_ENTRIES_MAX
+    sync: bool = True  # False can destroy the store at a power loss: for benchmarks only
+
+    def validate(self) -> None:
+        """Raise InvalidConfig when a value is out of its range."""
+        for name, value, low, high in (
+            ("map_bytes", self.map_bytes, MAP_BYTES_MIN, 2**46),
+            ("results_max", self.results_max, 1, EXECUTION_RESULTS_MAX),
+            ("events_max", self.events_max, 1, 2**40),
+            ("idempotency_entries_max", self.idempotency_entries_max, 1, 2**40),
+        ):
+            if not low <= value <= high:
+                raise InvalidConfig(f"store option {name} is {value}: choose {low} to {high}")
+
+
+class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers of a store; the counters start at 0 when it is opened."""
+
+    pages: int  # of the file, used or free again; 0 in memory
+    bytes: int  # size of those pages; in memory the size of keys and values
+    tables: dict[str, int]  # entries by table
+    puts: int
+    put_bytes: int  # keys and values
+    groups: int  # transactions committed
+    commits: int  # commits applied
+    claims_evicted: int  # idempotency claims that left before their time, for want of room
+    executions_pruned: int
+    events_pruned: int
+
+
+class Store(Protocol):
+    """One open store. `commit`, `raise_fence`, `drop_cursor` and `probe` belong to the writer's thread, the rest to any.
+
+    Every method raises StoreClosed after `close`, and in a process forked from the one that opened the store.
+    """
+
+    @property
+    def path(self) -> Path | None:
+        """The store's folder; None in memory."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """How many times the store has been opened for writing, this time included."""
+        ...
+
+    @property
+    def degraded(self) -> str | None:
+        """Why nothing can be written now, in one line; None while all is well."""
+        ...
+
+    def commit(self, commits: Sequence[Commit], now: float) -> list[CommitOutcome]:
+        """Check and apply `commits` in one transaction with one sync; one outcome each, in order.
+
+        `now` is wall UTC seconds. Later commits see the effects of earlier ones. A commit that cannot be applied
+        gets its own outcome and harms no other. While the store is degraded every outcome is `unavailable`.
+        """
+        ...
+
+    def raise_fence(self, stream: str) -> int:
+        """Return a new incarnation for `stream`, greater than every one before it, once it is durable.
+
+        Commits of older incarnations are refused from then on. Raises StoreUnavailable.
+        """
+        ...
+
+    def drop_cursor(self, consumer: str) -> bool:
+        """Forget a log consumer, which no longer holds back the pruning of events; say whether it was known."""
+        ...
+
+    def read(self, function: Callable[[Reader], T]) -> T:
+        """Return `function(reader)` over one consistent state; it may be called again while the map grows.
+
+        Keep it short, and let nothing of the reader out of it. Raises StoreUnavailable.
+        """
+        ...
+
+    def probe(self) -> bool:
+        """Try a small durable write; say whether the store is well, and clear `degraded` when it is."""
+        ...
+
+    def used_bytes(self) -> int:
+        """Bytes that the store occupies."""
+        ...
+
+    def stats(self) -> StoreStats:
+        """Sizes and counters."""
+        ...
+
+    def close(self) -> None:
+        """Release everything; calling it again changes nothing."""
+        ...

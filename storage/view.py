@@ -1,0 +1,54 @@
+"""What the writer keeps in memory between groups. All of it can be read again from the store at any time."""
+
+from typing import Final
+
+from greenroom.storage import cursors, events
+from greenroom.storage.executions import Head
+from greenroom.storage.keys import NUMBER_MAX, pack_number, unpack_number
+from greenroom.storage.tables import Table, Transaction
+
+FORMAT_NAME: Final = b"format"
+EPOCH: Final = b"epoch"
+PROBE: Final = b"probe"
+STATE_VERSION: Final = b"state_version"  # of the newest write to shared state
+ORDINAL_FLOOR: Final = b"ordinal_floor"  # no ordinal up to this one is given again
+
+HEADS_MAX: Final = 131_072  # one that was let go costs a read at its next commit
+
+
+class View:
+    """Counters and heads as of the last durable group. Belongs to the writer's thread."""
+
+    __slots__ = (
+        "claims",
+        "cursors",
+        "fences",
+        "finished",
+        "garbage",
+        "heads",
+        "next_event",
+        "next_ordinal",
+        "oldest_event",
+        "state_version",
+    )
+
+    def __init__(self, txn: Transaction) -> None:
+        self.heads: dict[int, Head] = {}
+        self.fences: dict[str, int] = {}
+        self.finished: dict[bytes, int] = {}  # entry digest -> how many; counted at first use
+        self.cursors = cursors.all_cursors(txn)
+        last = txn.last_at_or_before(Table.SUMMARIES, pack_number(NUMBER_MAX))
+        highest = 0 if last is None else unpack_number(last[0])
+        self.next_ordinal = max(highest, cursors.get_number(txn, ORDINAL_FLOOR)) + 1
+        self.oldest_event, last_event = events.bounds(txn)
+        self.next_event = last_event + 1
+        self.state_version = cursors.get_number(txn, STATE_VERSION)
+        self.claims = txn.count(Table.CLAIMS)
+        self.garbage = txn.count(Table.GARBAGE) > 0
+
+    def trim(self) -> None:
+        """Let the heads go that were added first, while there are too many."""
+        excess = len(self.heads) - HEADS_MAX
+        if excess > 0:
+            for ordinal in list(self.heads)[:excess]:
+                del self.heads[ordinal]
