@@ -1,7 +1,8 @@
 """The envelope: what travels with a message, and its self-contained wire form.
 
-Inside one process a plain `tell` is only its encoded body, because a header whose fields are all at their defaults says
-nothing. The header is built when there is something to say, and by anything that sends a message out of the process.
+Inside one process a plain `tell` is only its encoded body, because a header whose fields are all at
+their defaults says nothing. The header is built when there is something to say, and by anything
+that sends a message out of the process.
 """
 
 from typing import Final
@@ -14,10 +15,10 @@ TRACE_ENTRIES_MAX: Final = 16
 class Header(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What a receiver may know about a message besides its body.
 
-    `id` names the message for its sender's own use (empty: never asked for). `sender` is an actor's address.
-    `deadline` is wall UTC seconds after which nobody waits for the answer. `attempt` is 1 at the first delivery and
-    grows each time the receiver crashed on the message. `trace` is a W3C-style trace context, at most
-    `TRACE_ENTRIES_MAX` entries.
+    `id` names the message for its sender's own use (empty: never asked for). `sender` is an actor's
+    address. `deadline` is wall UTC seconds after which nobody waits for the answer. `attempt` is 1
+    at the first delivery and grows each time the receiver crashed on the message. `trace` is a
+    W3C-style trace context, at most `TRACE_ENTRIES_MAX` entries.
     """
 
     id: str = ""

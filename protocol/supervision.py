@@ -1,4 +1,6 @@
-"""Restart rules: which children restart, when, and how often is too often. Pure; the caller brings time and chance."""
+"""Restart rules: which children restart, when, and how often is too often. Pure; the caller brings
+time and chance.
+"""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -11,9 +13,11 @@ OnIntensity = Literal["escalate", "give_up"]
 
 
 class Backoff(msgspec.Struct, frozen=True, kw_only=True):
-    """Waiting time before a restart, in seconds: `initial_s`, then times `factor` each time, at most `max_s`.
+    """Waiting time before a restart, in seconds: `initial_s`, then times `factor` each time, at
+    most `max_s`.
 
-    `jitter` is the share of the delay that chance may take away, so that many children do not return together.
+    `jitter` is the share of the delay that chance may take away, so that many children do not
+    return together.
     """
 
     initial_s: Annotated[float, msgspec.Meta(gt=0)] = 0.05
@@ -22,7 +26,7 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
     jitter: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.2
 
     def delay(self, failures: int, chance: float) -> float:
-        """Seconds to wait after the `failures`-th failure in a row (from 1); `chance` is in [0, 1)."""
+        """Seconds to wait after `failures` failures in a row (from 1); `chance` is in [0, 1)."""
         growth = min(max(failures, 1) - 1, 64)
         try:
             delay = min(self.initial_s * self.factor**growth, self.max_s)
@@ -41,7 +45,8 @@ class Intensity(msgspec.Struct, frozen=True, kw_only=True):
 def record_failure(
     failures: Sequence[float], now: float, intensity: Intensity
 ) -> tuple[tuple[float, ...], bool]:
-    """Add a failure at `now` (monotonic seconds); return the failures still in the window and if they are too many.
+    """Add a failure at `now` (monotonic seconds); return the failures still in the window and if
+    they are too many.
 
     What is kept never exceeds `restarts_max + 1`, whatever the clock does.
     """
@@ -63,7 +68,7 @@ def wants_restart(restart: Restart, *, normal: bool) -> bool:
 
 
 def affected(strategy: Strategy, order: Sequence[str], failed: str) -> tuple[str, ...]:
-    """The children to restart when `failed` ended, in start order; `failed` is always one of them."""
+    """The children to restart when `failed` ended, in start order; `failed` is one of them."""
     match strategy:
         case "one_for_one":
             return (failed,)
@@ -74,7 +79,9 @@ def affected(strategy: Strategy, order: Sequence[str], failed: str) -> tuple[str
 
 
 def restart_delay(backoff: Backoff, failures: int, chance: float, *, at_start: bool) -> float:
-    """Seconds before the next start. The first crash of a running child restarts at once; a failed start never does."""
+    """Seconds before the next start. The first crash of a running child restarts at once; a failed
+    start never does.
+    """
     if at_start:
         return backoff.delay(failures, chance)
     return 0.0 if failures <= 1 else backoff.delay(failures - 1, chance)

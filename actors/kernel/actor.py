@@ -16,6 +16,7 @@ from greenroom.protocol.envelope import Header
 if TYPE_CHECKING:
     from greenroom.actors.kernel.cell import Cell
     from greenroom.actors.kernel.ref import ActorRef
+    from greenroom.actors.kernel.serving import Serving
     from greenroom.actors.kernel.system import ActorSystem
 
 M = TypeVar("M")
@@ -31,15 +32,17 @@ DEFERRED: Final = _Deferred()
 
 
 class Reply:
-    """The duty to answer one message, taken over by the actor. Use it on the actor's own thread; only the first counts.
+    """The duty to answer one message, taken over by the actor. Use it on the actor's own thread;
+    only the first counts.
 
-    If the instance crashes before it answers, the message is delivered to the next one; if the actor stops for good, the
-    asker gets ActorStopped. For a `tell` there is no one to answer, and every method does nothing.
+    If the instance crashes before it answers, the message is delivered to the next one; if the
+    actor stops for good, the asker gets ActorStopped. For a `tell` there is no one to answer, and
+    every method does nothing.
     """
 
     __slots__ = ("_cell", "_envelope")
 
-    def __init__(self, cell: "Cell", envelope: Envelope) -> None:
+    def __init__(self, cell: "Serving", envelope: Envelope) -> None:
         self._cell = cell
         self._envelope = envelope
 
@@ -64,7 +67,9 @@ class Reply:
 
 
 class Request(Generic[M]):
-    """An ask as `handle_batch` gets it: the message, and the reply that must be set, at once or later."""
+    """An ask as `handle_batch` gets it: the message, and the reply that must be set, at once or
+    later.
+    """
 
     __slots__ = ("message", "reply")
 
@@ -76,14 +81,23 @@ class Request(Generic[M]):
         return f"Request({self.message!r})"
 
 
-class Actor(pykka.Actor, Generic[M]):
+if TYPE_CHECKING:
+    # pykka declares that its hooks return None; here they may be coroutines.
+    _PykkaActor = object
+else:
+    _PykkaActor = pykka.Actor
+
+
+class Actor(_PykkaActor, Generic[M]):
     """One thing at a time, in order, with state of its own; messages come as decoded copies.
 
-    Subclasses set `messages` and write `handle`. An exception of `handle` crashes the instance; its supervisor starts the
-    next one on the same address, and the message comes again, first, up to three deliveries. Raise a GreenroomError to
-    *refuse* a message: that is a reply, not a fault (a refused tell is counted among the dead letters).
+    Subclasses set `messages` and write `handle`. An exception of `handle` crashes the instance; its
+    supervisor starts the next one on the same address, and the message comes again, first, up to
+    three deliveries. Raise a GreenroomError to *refuse* a message: that is a reply, not a fault (a
+    refused tell is counted among the dead letters).
 
-    Set before `on_start`: `ref`, `address`, `system`, `clock`, and `incarnation`, which is 1 for the first instance.
+    Set before `on_start`: `ref`, `address`, `system`, `clock`, and `incarnation`, which is 1 for
+    the first instance.
     """
 
     messages: ClassVar[Any] = None
@@ -91,7 +105,9 @@ class Actor(pykka.Actor, Generic[M]):
     dispatcher_kind: ClassVar[Literal["loop", "thread"]] = "loop"
     batch_max: ClassVar[int] = 10_000
     local: ClassVar[bool] = False
-    """Messages are passed as the objects they are. For kernel actors whose messages carry callables; never mutate them."""
+    """Messages are passed as the objects they are. For kernel actors whose messages carry
+    callables; never mutate them.
+    """
     cancel_on_stop: ClassVar[bool] = False
     """A stop cancels the coroutine of the message in hand instead of waiting for it."""
 
@@ -111,10 +127,14 @@ class Actor(pykka.Actor, Generic[M]):
             check_messages(cls.__qualname__, cls.messages)
 
     def on_start(self) -> Any:
-        """Called before the first message; may be a coroutine on a loop. An error is a failed start."""
+        """Called before the first message; may be a coroutine on a loop. An error is a failed
+        start.
+        """
 
     def on_stop(self) -> Any:
-        """Called after the last message of an orderly stop, not after a crash; may be a coroutine on a loop."""
+        """Called after the last message of an orderly stop, not after a crash; may be a coroutine
+        on a loop.
+        """
 
     def on_failure(
         self,
@@ -129,21 +149,29 @@ class Actor(pykka.Actor, Generic[M]):
         raise NotImplementedError(f"{type(self).__name__} must define handle()")
 
     def handle_batch(self, messages: list[M | Request[M]]) -> Any:
-        """If a subclass defines this, it gets all that waits (up to `batch_max`) in one list, in order; asks as `Request`.
+        """If a subclass defines this, it gets all that waits (up to `batch_max`) in one list, in
+        order; asks as `Request`.
 
-        Any exception is a crash: the whole list comes again, one message at a time, without the requests already answered.
+        Any exception is a crash: the whole list comes again, one message at a time, without the
+        requests already answered.
         """
         raise NotImplementedError
 
     def on_slice_end(self) -> None:
-        """If a subclass defines this, it is called once after each run of messages, and before a coroutine is awaited."""
+        """If a subclass defines this, it is called once after each run of messages, and before a
+        coroutine is awaited.
+        """
 
     def defer(self) -> Reply:
-        """Inside `handle`: take over the reply to the message in hand. What `handle` returns is then ignored."""
+        """Inside `handle`: take over the reply to the message in hand. What `handle` returns is
+        then ignored.
+        """
         return self._cell.defer()
 
     def schedule(self, delay_s: float, message: M) -> TimerHandle:
-        """Send `message` to this very instance after `delay_s`, on the control lane; a later instance never gets it."""
+        """Send `message` to this very instance after `delay_s`, on the control lane; a later
+        instance never gets it.
+        """
         return self._cell.schedule(delay_s, message)
 
     @property
@@ -152,7 +180,9 @@ class Actor(pykka.Actor, Generic[M]):
         return self._cell.header()
 
     def stop(self) -> None:
-        """End this instance normally after the message in hand; the supervisor restarts it only if it is permanent."""
+        """End this instance normally after the message in hand; the supervisor restarts it only if
+        it is permanent.
+        """
         self._cell.request_stop(final=False)
 
     @classmethod

@@ -1,4 +1,6 @@
-"""The life of one address: it starts instances, ends them, and tells its supervisor once why each ended."""
+"""The life of one address: it starts instances, ends them, and tells its supervisor once why each
+ended.
+"""
 
 import logging
 import threading
@@ -21,7 +23,9 @@ DELIVERIES_MAX: Final = 3
 
 
 class ChildExit(NamedTuple):
-    """Why an instance ended. `error` None: by itself. `final`: someone stopped the address for good."""
+    """Why an instance ended. `error` None: by itself. `final`: someone stopped the address for
+    good.
+    """
 
     id: str
     incarnation: int
@@ -33,8 +37,8 @@ class ChildExit(NamedTuple):
 class Cell(Serving):
     """An address with its mailbox, and at most one instance at a time.
 
-    `start`, `crash` and everything of Serving run on the dispatcher; `request_stop`, `kill`, `abandon`, `finalize` and
-    `wait_ready` may be called from any thread.
+    `start`, `crash` and everything of Serving run on the dispatcher; `request_stop`, `kill`,
+    `abandon`, `finalize` and `wait_ready` may be called from any thread.
     """
 
     ref: "ActorRef[Any]"
@@ -61,7 +65,9 @@ class Cell(Serving):
         return self._ready
 
     def start(self) -> Future[None]:
-        """Start the next instance; the outcome is None or why it could not start. Not reported by `on_exit`."""
+        """Start the next instance; the outcome is None or why it could not start. Not reported by
+        `on_exit`.
+        """
         future: Future[None] = Future()
         self._started = future
         try:
@@ -123,7 +129,9 @@ class Cell(Serving):
             self._call_hook(instance, error, tell)
 
     def crash(self, instance: Actor[Any], error: BaseException, in_hand: list[Item]) -> None:
-        """The instance failed: keep its messages for the next one, call `on_failure`, tell the supervisor."""
+        """The instance failed: keep its messages for the next one, call `on_failure`, tell the
+        supervisor.
+        """
         if self.instance is not instance:
             return
         logger.error("%s crashed (incarnation %d)", self.address, self.incarnation, exc_info=error)
@@ -164,7 +172,9 @@ class Cell(Serving):
             self.on_exit(ChildExit(self.spec.id, self.incarnation, error, "run"))
 
     def _redeliver(self, in_hand: list[Item]) -> None:
-        """Put what the instance left undone before everything else: replies it owed, then what was in hand."""
+        """Put what the instance left undone before everything else: replies it owed, then what was
+        in hand.
+        """
         again: list[Item] = []
         for item in in_hand:
             envelope = item if isinstance(item, Envelope) else Envelope(item)
@@ -193,7 +203,9 @@ class Cell(Serving):
         self.dispatcher.call_soon(self._on_signal)
 
     def request_stop(self, *, final: bool, report: bool = True) -> Future[bool]:
-        """End the instance after the message in hand; `final` closes the address too. True: an orderly end."""
+        """End the instance after the message in hand; `final` closes the address too. True: an
+        orderly end.
+        """
         future: Future[bool] = Future()
         with self._signals:
             if self.state == "closed":
@@ -227,7 +239,8 @@ class Cell(Serving):
             stopping = bool(self._stops) and (starting or self.actor_class.cancel_on_stop)
             loop = self.dispatcher.loop
             if loop is not None and self.state != "stopping" and (self._kill or stopping):
-                # Through the loop: a task that is cancelled before its first step never runs its clean-up.
+                # Through the loop: a task that is cancelled before its first step never runs its
+                # clean-up.
                 loop.call_soon(self._task.cancel)
             return True
         error = self.take_kill()
@@ -283,7 +296,9 @@ class Cell(Serving):
             future.settle(error is None)
 
     def finalize(self) -> None:
-        """Close the address: what still waits goes to the dead letters, and all of its children with it."""
+        """Close the address: what still waits goes to the dead letters, and all of its children
+        with it.
+        """
         with self._signals:
             self.state = "closed"
             stops, self._stops = self._stops, []
@@ -311,7 +326,8 @@ class Cell(Serving):
         self.bury(item, "stopped")
 
     def abandon(self, *, final: bool = True) -> None:
-        """The deadline passed and the instance still runs: let go of it. Nothing it does later has an effect.
+        """The deadline passed and the instance still runs: let go of it. Nothing it does later has
+        an effect.
 
         Not `final`: its mailbox, and what it had in hand, wait for the next instance.
         """

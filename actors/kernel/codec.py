@@ -41,8 +41,9 @@ def check_messages(owner: str, messages: Any) -> None:
 def copy_reply(value: Any, reply_type: Any) -> Any:
     """The reply as the asker gets it: encoded and decoded, so that no mutable object is shared.
 
-    `reply_type` is the message's declared `reply`. Without one a Struct keeps its own type and anything else comes back as
-    plain data. Raises msgspec.ValidationError if the reply is not of the declared type, TypeError if it cannot be encoded.
+    `reply_type` is the message's declared `reply`. Without one a Struct keeps its own type and
+    anything else comes back as plain data. Raises msgspec.ValidationError if the reply is not of
+    the declared type, TypeError if it cannot be encoded.
     """
     if reply_type is None:
         if type(value) in _SCALARS:

@@ -22,7 +22,9 @@ class DeadLetter(NamedTuple):
 
 
 class DeadLetters:
-    """The newest `limit` dead letters, and a counter per reason that never forgets. Safe from any thread."""
+    """The newest `limit` dead letters, and a counter per reason that never forgets. Safe from any
+    thread.
+    """
 
     def __init__(self, limit: int = 1000) -> None:
         self._lock = threading.Lock()
@@ -43,7 +45,9 @@ class DeadLetters:
                 logger.exception("a subscriber of the dead letters failed")
 
     def subscribe(self, callback: Callable[[DeadLetter], None]) -> Callable[[], None]:
-        """Call `callback` for each new letter, on the thread that found it; returns a function that ends this."""
+        """Call `callback` for each new letter, on the thread that found it; returns a function that
+        ends this.
+        """
         with self._lock:
             self._subscribers = (*self._subscribers, callback)
 

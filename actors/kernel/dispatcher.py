@@ -1,4 +1,6 @@
-"""Where actors run: a shared event loop in a thread of its own, or a thread for one actor that blocks."""
+"""Where actors run: a shared event loop in a thread of its own, or a thread for one actor that
+blocks.
+"""
 
 import asyncio
 import heapq
@@ -23,8 +25,8 @@ class TimerHandle:
 
     __slots__ = ("_function",)
 
-    def __init__(self, function: Callable[[], None]) -> None:
-        self._function: Callable[[], None] | None = function
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function: Callable[[], object] | None = function
 
     def cancel(self) -> None:
         self._function = None
@@ -43,11 +45,11 @@ class TimerHandle:
 class Dispatcher(Protocol):
     """Runs functions one at a time, in the order given. Functions report their own failures."""
 
-    def call_soon(self, function: Callable[[], None]) -> None:
+    def call_soon(self, function: Callable[[], object]) -> None:
         """Run `function` soon; any thread. After `stop` it is ignored."""
         ...
 
-    def call_later(self, delay_s: float, function: Callable[[], None]) -> TimerHandle:
+    def call_later(self, delay_s: float, function: Callable[[], object]) -> TimerHandle:
         """Run `function` after `delay_s` seconds; any thread."""
         ...
 
@@ -97,7 +99,7 @@ class LoopDispatcher:
         self._name = name
         self._uvloop = uvloop
         self._lock = threading.Lock()
-        self._ready: deque[Callable[[], None]] = deque()
+        self._ready: deque[Callable[[], object]] = deque()
         self._armed = True
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -141,7 +143,8 @@ class LoopDispatcher:
             try:
                 loop.run_forever()
             except BaseException:
-                # SystemExit of a task ends run_forever; every other actor of this loop still needs it.
+                # SystemExit of a task ends run_forever; every other actor of this loop still needs
+                # it.
                 logger.exception("something ended the loop of %s: it goes on", self._name)
         self._run_ready()
         self._close(loop)
@@ -159,7 +162,7 @@ class LoopDispatcher:
         finally:
             loop.close()
 
-    def call_soon(self, function: Callable[[], None]) -> None:
+    def call_soon(self, function: Callable[[], object]) -> None:
         with self._lock:
             self._ready.append(function)
             if self._armed:
@@ -188,7 +191,7 @@ class LoopDispatcher:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon(self._run_ready)
 
-    def call_later(self, delay_s: float, function: Callable[[], None]) -> TimerHandle:
+    def call_later(self, delay_s: float, function: Callable[[], object]) -> TimerHandle:
         handle = TimerHandle(function)
         if self.is_current_thread():
             self._arm_timer(delay_s, handle)
@@ -214,8 +217,10 @@ class LoopDispatcher:
         return not thread.is_alive()
 
 
-def run_reported(function: Callable[[], None]) -> None:
-    """Run a function at the border of a dispatcher's thread: whatever it raises is reported and goes no further."""
+def run_reported(function: Callable[[], object]) -> None:
+    """Run a function at the border of a dispatcher's thread: whatever it raises is reported and
+    goes no further.
+    """
     try:
         function()
     except BaseException:
@@ -227,7 +232,7 @@ class ThreadDispatcher:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._timers: list[tuple[float, int, TimerHandle]] = []
         self._order = itertools.count()
         self._thread: threading.Thread | None = None
@@ -251,11 +256,11 @@ class ThreadDispatcher:
         thread.start()
         self._thread = thread
 
-    def call_soon(self, function: Callable[[], None]) -> None:
+    def call_soon(self, function: Callable[[], object]) -> None:
         if not self._stopping:
             self._queue.put(function)
 
-    def call_later(self, delay_s: float, function: Callable[[], None]) -> TimerHandle:
+    def call_later(self, delay_s: float, function: Callable[[], object]) -> TimerHandle:
         handle = TimerHandle(function)
         due = time.monotonic() + max(delay_s, 0.0)
         self.call_soon(lambda: heapq.heappush(self._timers, (due, next(self._order), handle)))

@@ -1,4 +1,6 @@
-"""The reply future: the first outcome wins, awaiting never blocks a loop, blocking on a loop is refused."""
+"""The reply future: the first outcome wins, awaiting never blocks a loop, blocking on a loop is
+refused.
+"""
 
 import asyncio
 import logging
@@ -27,16 +29,18 @@ _PENDING = object()
 
 
 class FutureTimedOut(AskTimedOut, pykka.Timeout):
-    """No outcome in time. Also a `TimeoutError` and a `pykka.Timeout`, whatever the caller looks for."""
+    """No outcome in time. Also a `TimeoutError` and a `pykka.Timeout`, whatever the caller looks
+    for.
+    """
 
 
 class Future(pykka.Future[T]):
     """A value that comes later. Settled once, from any thread; every later outcome is ignored.
 
-    `set` and `set_exception` keep pykka's rule and raise `queue.Full` the second time; the kernel itself uses
-    `settle` and `settle_exception`, which answer False instead. With a `deadline` (monotonic seconds of `clock`)
-    the future settles itself with `FutureTimedOut` as soon as someone looks at it after that; `timer(delay, fn)` makes
-    it do so for a mere callback too.
+    `set` and `set_exception` keep pykka's rule and raise `queue.Full` the second time; the kernel
+    itself uses `settle` and `settle_exception`, which answer False instead. With a `deadline`
+    (monotonic seconds of `clock`) the future settles itself with `FutureTimedOut` as soon as
+    someone looks at it after that; `timer(delay, fn)` makes it do so for a mere callback too.
     """
 
     def __init__(
@@ -44,7 +48,7 @@ class Future(pykka.Future[T]):
         *,
         deadline: float | None = None,
         clock: Clock | None = None,
-        timer: Callable[[float, Callable[[], None]], object] | None = None,
+        timer: Callable[[float, Callable[[], object]], object] | None = None,
         would_block_itself: Callable[[], bool] | None = None,
     ) -> None:
         super().__init__()
@@ -88,7 +92,9 @@ class Future(pykka.Future[T]):
         return self._settle(_PENDING, (type(error), error, error.__traceback__))
 
     def cancel(self) -> bool:
-        """Nobody waits any more: a receiver that has not begun the request skips it. False if it was settled."""
+        """Nobody waits any more: a receiver that has not begun the request skips it. False if it
+        was settled.
+        """
         return self.settle_exception(CancelledError("the request was cancelled"))
 
     def _settle(self, value: Any, failure: Any) -> bool:
@@ -108,7 +114,7 @@ class Future(pykka.Future[T]):
             raise queue.Full
 
     def set_exception(self, exc_info: Any = None) -> None:
-        """As pykka: takes `sys.exc_info()` or its three-tuple; raises `queue.Full` the second time."""
+        """As pykka: takes `sys.exc_info()` or its tuple; raises `queue.Full` the second time."""
         assert exc_info is None or len(exc_info) == 3
         failure = sys.exc_info() if exc_info is None else exc_info
         if failure[0] is None:
@@ -117,14 +123,18 @@ class Future(pykka.Future[T]):
             raise queue.Full
 
     def set_get_hook(self, func: Callable[[float | None], T]) -> None:
-        """As pykka: compute the value in `get`; at most once, and never while another `get` is locked out of its timeout."""
+        """As pykka: compute the value in `get`; at most once, and never while another `get` is
+        locked out of its timeout.
+        """
         if self.done():
             raise queue.Full
         self._hook_lock = threading.Lock()
         super().set_get_hook(func)
 
-    def add_done_callback(self, callback: Callable[["Future[T]"], None]) -> None:
-        """Call `callback(self)` once there is an outcome: on the settling thread, or here and now. Must not raise."""
+    def add_done_callback(self, callback: Callable[["Future[T]"], object]) -> None:
+        """Call `callback(self)` once there is an outcome: on the settling thread, or here and now.
+        Must not raise.
+        """
 
         def run() -> None:
             try:
@@ -157,10 +167,11 @@ class Future(pykka.Future[T]):
         self.settle_exception(FutureTimedOut("no reply within the time given to ask()"))
 
     def get(self, *, timeout: float | None = None) -> T:
-        """Wait for the value; raises the exception, `concurrent.futures.CancelledError` or `FutureTimedOut`.
+        """Wait for the value; raises the exception, `concurrent.futures.CancelledError` or
+        `FutureTimedOut`.
 
-        On a thread that runs an event loop this raises RuntimeError unless there is an outcome already: blocking
-        would stop the loop, and often with it the very actor that is to answer.
+        On a thread that runs an event loop this raises RuntimeError unless there is an outcome
+        already: blocking would stop the loop, and often with it the very actor that is to answer.
         """
         if self._get_hook is not None:
             return self._get_hooked(timeout)
@@ -201,7 +212,8 @@ class Future(pykka.Future[T]):
 
     def _get_hooked(self, timeout: float | None) -> T:
         lock = self._hook_lock
-        assert lock is not None and self._get_hook is not None
+        assert lock is not None
+        assert self._get_hook is not None
         began = time.monotonic()
         if not lock.acquire(timeout=-1 if timeout is None else max(timeout, 0.0)):
             raise FutureTimedOut(f"{timeout} seconds")
@@ -215,7 +227,8 @@ class Future(pykka.Future[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         if self._get_hook is not None and not self.done():
-            # A hook blocks, so it gets a thread; a daemon, because one that never returns must not keep the process.
+            # A hook blocks, so it gets a thread; a daemon, because one that never returns must not
+            # keep the process.
             relay: Future[T] = Future()
             threading.Thread(target=_run_hook, args=(self, relay), daemon=True).start()
             return (yield from relay.__await__())

@@ -1,4 +1,6 @@
-"""The mailbox of an address: two lanes, one bound, one wake-up per batch. It outlives the actor that empties it."""
+"""The mailbox of an address: two lanes, one bound, one wake-up per batch. It outlives the actor
+that empties it.
+"""
 
 import threading
 import time
@@ -11,16 +13,20 @@ from greenroom.protocol.envelope import Header
 from greenroom.protocol.errors import ActorStopped, MailboxOverflow
 
 CONTROL_RUN_MAX: Final = 64
-"""After so many control messages in a row one user message is served, so that no flood of them starves the users."""
+"""After so many control messages in a row one user message is served, so that no flood of them
+starves the users.
+"""
 
 SAMPLE_EVERY: Final = 64
 
 
 class Envelope:
-    """A message that needs more than its body: an ask, a control message of one incarnation, or a second delivery.
+    """A message that needs more than its body: an ask, a control message of one incarnation, or a
+    second delivery.
 
-    `body` is encoded bytes (for a local actor: the object). `deadline` is monotonic seconds. `crashes` counts how
-    often the receiver crashed with this message in hand. `incarnation` limits it to one instance of the receiver.
+    `body` is encoded bytes (for a local actor: the object). `deadline` is monotonic seconds.
+    `crashes` counts how often the receiver crashed with this message in hand. `incarnation` limits
+    it to one instance of the receiver.
     """
 
     __slots__ = (
@@ -58,10 +64,12 @@ Item = bytes | Envelope
 
 
 class Mailbox:
-    """Messages for one address. `put*` from any thread, `take*` only by the address's own dispatcher.
+    """Messages for one address. `put*` from any thread, `take*` only by the address's own
+    dispatcher.
 
-    Armed means: a slice is scheduled or running, or nobody is there to serve. Only the put that arms it calls `wake`, so
-    a batch costs one wake-up; and `release` looks again before it disarms, so none is lost.
+    Armed means: a slice is scheduled or running, or nobody is there to serve. Only the put that
+    arms it calls `wake`, so a batch costs one wake-up; and `release` looks again before it disarms,
+    so none is lost.
     """
 
     def __init__(
@@ -88,7 +96,9 @@ class Mailbox:
         self.waited_max_s = 0.0
 
     def put(self, item: Item) -> None:
-        """Append to the user lane. Raises MailboxOverflow if it is full, ActorStopped if the address is closed."""
+        """Append to the user lane. Raises MailboxOverflow if it is full, ActorStopped if the
+        address is closed.
+        """
         user = self._user
         with self._lock:
             if self._closed:
@@ -126,7 +136,9 @@ class Mailbox:
             self._again.extendleft(reversed(items))
 
     def when_room(self, callback: Callable[[], object]) -> None:
-        """Call `callback` once: at the next room in the user lane or when the address closes, from any thread."""
+        """Call `callback` once: at the next room in the user lane or when the address closes, from
+        any thread.
+        """
         with self._lock:
             if not self._closed and len(self._user) >= self.limit:
                 self._room.append(callback)
@@ -154,7 +166,8 @@ class Mailbox:
     def take_batch(self, limit: int) -> list[Item]:
         """Up to `limit` messages in the order of `take`; a message that was in a crash comes alone.
 
-        Alone, because a batch that crashed holds one offender and many innocents: only the offender may crash again.
+        Alone, because a batch that crashed holds one offender and many innocents: only the offender
+        may crash again.
         """
         items: list[Item] = []
         while len(items) < limit:
@@ -187,7 +200,7 @@ class Mailbox:
         callback()
 
     def release(self) -> bool:
-        """The slice is over: disarm and answer True, or answer False because there is more to do."""
+        """The slice is over: disarm and answer True, or answer False: there is more to do."""
         with self._lock:
             if self._control or self._user or self._again:
                 return False
@@ -203,7 +216,9 @@ class Mailbox:
             return True
 
     def close(self) -> list[Item]:
-        """Refuse messages from now on; returns what was left, in the order it would have been served."""
+        """Refuse messages from now on; returns what was left, in the order it would have been
+        served.
+        """
         with self._lock:
             self._closed = True
             self._armed = True

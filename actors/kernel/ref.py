@@ -29,7 +29,9 @@ class ActorStats(NamedTuple):
 
 
 class ActorRef(Generic[M]):
-    """Reaches the actor at one address, whichever instance serves it now. Safe to share between threads and to keep."""
+    """Reaches the actor at one address, whichever instance serves it now. Safe to share between
+    threads and to keep.
+    """
 
     __slots__ = ("_cell", "_encode", "_put")
 
@@ -54,11 +56,12 @@ class ActorRef(Generic[M]):
         incarnation: int | None = None,
         header: Header | None = None,
     ) -> None:
-        """Send and forget; never blocks, any thread. The message is encoded here, so later changes to it do not matter.
+        """Send and forget; never blocks, any thread. The message is encoded here, so later changes
+        to it do not matter.
 
-        `control` takes the control lane (for what the actor itself set in motion). With `incarnation` only that instance
-        gets it; for another it is dropped and counted as stale. Raises MailboxOverflow, ActorStopped, and TypeError for
-        what cannot be encoded.
+        `control` takes the control lane (for what the actor itself set in motion). With
+        `incarnation` only that instance gets it; for another it is dropped and counted as stale.
+        Raises MailboxOverflow, ActorStopped, and TypeError for what cannot be encoded.
         """
         item = self._encode(message)
         if control or incarnation is not None or header is not None:
@@ -73,7 +76,7 @@ class ActorRef(Generic[M]):
         self._put(item)
 
     async def tell_async(self, message: M) -> None:
-        """Send when there is room, waiting for it without blocking the loop. Raises ActorStopped."""
+        """Send when there is room, without blocking the loop. Raises ActorStopped."""
         item = self._encode(message)
         while True:
             try:
@@ -100,9 +103,10 @@ class ActorRef(Generic[M]):
     ) -> Future[Any]:
         """Send and get a future of the reply; never blocks, any thread.
 
-        After `timeout` seconds the future raises AskTimedOut, and a request that was not begun is skipped; so is one
-        whose future was cancelled. Whatever goes wrong is the future's outcome: MailboxOverflow, ActorStopped,
-        UnknownMessage, PoisonMessage, or the GreenroomError by which the actor refused.
+        After `timeout` seconds the future raises AskTimedOut, and a request that was not begun is
+        skipped; so is one whose future was cancelled. Whatever goes wrong is the future's outcome:
+        MailboxOverflow, ActorStopped, UnknownMessage, PoisonMessage, or the GreenroomError by which
+        the actor refused.
         """
         cell = self._cell
         item = self._encode(message)
@@ -129,17 +133,20 @@ class ActorRef(Generic[M]):
         return future
 
     def kill(self, error: BaseException | None = None) -> None:
-        """Crash the running instance as if it had raised `error`; its supervisor is told once. Any thread.
+        """Crash the running instance as if it had raised `error`; its supervisor is told once. Any
+        thread.
 
-        A coroutine in hand is cancelled and its message comes again; a plain handler is left to finish first.
+        A coroutine in hand is cancelled and its message comes again; a plain handler is left to
+        finish first.
         """
         self._cell.kill(error or ActorError(f"{self.address} was killed"))
 
     def stop(self, timeout: float | None = None) -> Future[bool]:
-        """End the actor for good after the message in hand. What still waits goes to the dead letters.
+        """End the actor for good after the message in hand. What still waits goes to the dead
+        letters.
 
-        The future gives True after an orderly stop, False if `on_stop` failed or if the actor did not end within
-        `timeout` seconds (default: its spec's `shutdown_timeout`) and was abandoned.
+        The future gives True after an orderly stop, False if `on_stop` failed or if the actor did
+        not end within `timeout` seconds (default: its spec's `shutdown_timeout`) and was abandoned.
         """
         future = self._cell.request_stop(final=True)
         limit = self._cell.spec.shutdown_timeout if timeout is None else timeout

@@ -28,7 +28,9 @@ logger = logging.getLogger("greenroom.actor")
 
 SLICE_MESSAGES: Final = 128
 SLICE_S: Final = 0.005
-"""A slice ends after so many messages or seconds, so that its neighbours on the loop get their turn."""
+"""A slice ends after so many messages or seconds, so that its neighbours on the loop get their
+turn.
+"""
 
 State = Literal["new", "starting", "running", "failing", "stopping", "down", "closed"]
 
@@ -51,7 +53,9 @@ class Context(Protocol):
 
 
 class Serving:
-    """The part of an address that serves messages. Everything here runs on the address's dispatcher."""
+    """The part of an address that serves messages. Everything here runs on the address's
+    dispatcher.
+    """
 
     def __init__(self, context: Context, address: str, actor_class: type[Actor[Any]]) -> None:
         self.context = context
@@ -219,14 +223,18 @@ class Serving:
             return _SKIP
 
     def _answer(self, item: Item, value: Any) -> None:
-        """Settle the asker's future, unless the reply was deferred. Raises if the value cannot be sent."""
+        """Settle the asker's future, unless the reply was deferred. Raises if the value cannot be
+        sent.
+        """
         if not isinstance(item, Envelope) or item.reply_to is None or item in self.deferred:
             return
         if not item.reply_to.done():
             item.reply_to.settle(copy_reply(value, item.reply_type))
 
     def _fault(self, instance: Actor[Any], item: Item, error: BaseException) -> bool:
-        """A handler raised. A refusal is its reply; anything else is a crash. True if the slice is over."""
+        """A handler raised. A refusal is its reply; anything else is a crash. True if the slice is
+        over.
+        """
         if self.instance is not instance:
             return True
         if not isinstance(error, GreenroomError) or isinstance(error, SupervisionFailed):

@@ -20,8 +20,9 @@ FailureCallback = Callable[[str, BaseException | None], None]
 class ChildSpec:
     """One child: how to make it, when to restart it, how long it may take.
 
-    `factory` is called for every instance, on the child's own thread: an Actor class, a `functools.partial` of one, or any
-    callable together with `actor_class`. `shutdown_timeout` and `start_timeout` are seconds. Raises InvalidConfig.
+    `factory` is called for every instance, on the child's own thread: an Actor class, a
+    `functools.partial` of one, or any callable together with `actor_class`. `shutdown_timeout` and
+    `start_timeout` are seconds. Raises InvalidConfig.
     """
 
     id: str
@@ -46,7 +47,9 @@ class ChildSpec:
         self.find_class()
 
     def find_class(self) -> type[Actor[Any]]:
-        """The class whose messages and bounds the address has. Raises InvalidConfig if it cannot be known."""
+        """The class whose messages and bounds the address has. Raises InvalidConfig if it cannot be
+        known.
+        """
         made_by: Any = self.actor_class or self.factory
         while isinstance(made_by, functools.partial):
             made_by = made_by.func
@@ -63,11 +66,12 @@ class ChildSpec:
 class SupervisorSpec:
     """A supervisor and its children, in start order. Raises InvalidConfig.
 
-    `escalate`: more than `restarts_max` failures of all children within `window_s` seconds fail the supervisor itself.
-    `give_up`: the failures are counted for each child; a child over the limit stays down (with all that its strategy would
-    restart) until `restart_child`, and nobody else notices. `chance` gives jitter, in [0, 1); None: the system's own.
-    `on_child_restarted(address, incarnation)` and `on_child_failed(address, error)` (a child was given up) are called on
-    the supervisor's loop, so they must be quick and must not raise.
+    `escalate`: more than `restarts_max` failures of all children within `window_s` seconds fail the
+    supervisor itself. `give_up`: the failures are counted for each child; a child over the limit
+    stays down (with all that its strategy would restart) until `restart_child`, and nobody else
+    notices. `chance` gives jitter, in [0, 1); None: the system's own. `on_child_restarted(address,
+    incarnation)` and `on_child_failed(address, error)` (a child was given up) are called on the
+    supervisor's loop, so they must be quick and must not raise.
     """
 
     id: str

@@ -11,7 +11,8 @@ from greenroom.actors.kernel.actor import Actor
 from greenroom.actors.kernel.cell import Cell, ChildExit
 from greenroom.actors.kernel.future import Future
 from greenroom.actors.kernel.ref import ActorRef
-from greenroom.actors.kernel.specs import ChildSpec, SupervisorSpec
+from greenroom.actors.kernel.specs import SupervisorSpec
+from greenroom.actors.kernel.supervisor_ref import Command
 from greenroom.protocol.errors import ActorStopped, SupervisionFailed
 from greenroom.protocol.supervision import (
     affected,
@@ -40,24 +41,6 @@ class Advance(NamedTuple):
     token: int
 
 
-class Command(NamedTuple):
-    """What a SupervisorRef asks for."""
-
-    what: Literal["adopt", "terminate", "restart", "delete"]
-    id: str
-
-
-class ChildInfo(NamedTuple):
-    """One child as `which_children` shows it."""
-
-    id: str
-    address: str
-    state: str
-    incarnation: int
-    restart: str
-    kind: str
-
-
 class Sequence:
     """Children to start in order; the next one begins when the one before it runs."""
 
@@ -82,7 +65,9 @@ class Child:
 
 
 class Supervisor(Actor[Any]):
-    """Runs the children of a SupervisorSpec. Never waits for a start, so that it can always be told to stop."""
+    """Runs the children of a SupervisorSpec. Never waits for a start, so that it can always be told
+    to stop.
+    """
 
     messages: ClassVar[Any] = object
     local: ClassVar[bool] = True
@@ -124,7 +109,7 @@ class Supervisor(Actor[Any]):
             await self._stop_child(child, final=False)
 
     async def _stop_child(self, child: Child, *, final: bool) -> None:
-        """Stop within the child's own deadline; a child given up or stopped before stays as it is."""
+        """Stop within the child's own deadline; one that is down stays as it is."""
         cell = child.cell
         if cell.state == "closed":
             return
@@ -155,6 +140,7 @@ class Supervisor(Actor[Any]):
                 found = await self._terminate(child_id)
                 self._forget(child_id)
                 return found
+        return None
 
     async def _on_exit(self, event: ChildExit) -> None:
         child = self._children.get(event.id)
@@ -350,7 +336,7 @@ _DOWN = ("stopped", "given_up")
 
 
 def _tell(ref: ActorRef[Any], incarnation: int, message: object) -> None:
-    """Report to one instance of a supervisor; a later one has asked for nothing and gets nothing."""
+    """Report to one instance of a supervisor; a later one has not asked for it."""
     try:
         ref.tell(message, control=True, incarnation=incarnation)
     except ActorStopped:
@@ -365,49 +351,3 @@ def _when_tree_ready(cell: Cell, report: Any, started: Future[None]) -> None:
         report(error)
     else:
         tree.add_done_callback(lambda _: report(None))
-
-
-class SupervisorRef(ActorRef[Any]):
-    """A supervisor, to be told what to do with its children."""
-
-    __slots__ = ()
-
-    def start_child(self, spec: ChildSpec | SupervisorSpec) -> ActorRef[Any]:
-        """Add and start a child at the end of the order. Raises InvalidConfig if the id is taken, ActorStopped."""
-        ref = self._cell.context.system.adopt(self._cell, spec)
-        self.tell(Command("adopt", spec.id), control=True)
-        return ref
-
-    def terminate_child(self, child_id: str) -> Future[bool]:
-        """Stop a child for good; its spec stays, so `restart_child` can bring it back. False: no such child."""
-        return self.ask(Command("terminate", child_id), control=True)
-
-    def restart_child(self, child_id: str) -> Future[bool]:
-        """Start a child that was terminated, ended or given up, on its old address. False: unknown, or not down."""
-        return self.ask(Command("restart", child_id), control=True)
-
-    def delete_child(self, child_id: str) -> Future[bool]:
-        """Stop a child and forget its spec and its address. False: no such child."""
-        return self.ask(Command("delete", child_id), control=True)
-
-    def which_children(self) -> list[ChildInfo]:
-        """The children in start order, as they are now; never blocks."""
-        return [
-            ChildInfo(c.spec.id, c.address, c.state, c.incarnation, c.spec.restart, c.spec.kind)
-            for c in list(self._cell.children.values())
-        ]
-
-    def tree_ready(self) -> Future[None]:
-        """Done when the supervisor's children have had their first start, in order."""
-        ready: Future[None] = Future()
-        cell = self._cell
-
-        def begun(started: Future[None]) -> None:
-            error = started.exception()
-            if error is not None:
-                ready.settle_exception(error)
-            elif cell.tree_ready is not None:
-                cell.tree_ready.add_done_callback(lambda _: ready.settle(None))
-
-        cell.wait_ready().add_done_callback(begun)
-        return ready

@@ -1,7 +1,7 @@
 """The actor system: one loop, one tree, one clock; several in a process do not see each other."""
 
-import atexit
 import asyncio
+import atexit
 import functools
 import itertools
 import logging
@@ -26,7 +26,8 @@ from greenroom.actors.kernel.dispatcher import (
 from greenroom.actors.kernel.future import Future
 from greenroom.actors.kernel.ref import ActorRef, ActorStats
 from greenroom.actors.kernel.specs import ChildSpec, SupervisorSpec
-from greenroom.actors.kernel.supervisor import Supervisor, SupervisorRef
+from greenroom.actors.kernel.supervisor import Supervisor
+from greenroom.actors.kernel.supervisor_ref import SupervisorRef
 from greenroom.actors.kernel.watchdog import Blocked, Watchdog
 from greenroom.protocol.errors import InvalidConfig, RuntimeStopped
 from greenroom.protocol.supervision import Restart
@@ -39,10 +40,11 @@ STOP_TIMEOUT_S = 10.0
 class ActorSystem:
     """Actors, their addresses, and the tree that supervises them.
 
-    A context manager both ways; otherwise `start` and `stop`. A system that was not stopped is stopped when the
-    interpreter exits, within `exit_timeout` seconds; all of its threads are daemons, so the process never hangs. The root
-    supervisor is one_for_one and gives up a child that fails too often (`root` changes this). `dispatcher`, `clock` and
-    `chance` can be replaced by those of the test kit. `watchdog_limit_s=None` turns the watchdog off.
+    A context manager both ways; otherwise `start` and `stop`. A system that was not stopped is
+    stopped when the interpreter exits, within `exit_timeout` seconds; all of its threads are
+    daemons, so the process never hangs. The root supervisor is one_for_one and gives up a child
+    that fails too often (`root` changes this). `dispatcher`, `clock` and `chance` can be replaced
+    by those of the test kit. `watchdog_limit_s=None` turns the watchdog off.
     """
 
     def __init__(
@@ -96,7 +98,9 @@ class ActorSystem:
     # -- life -------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the loop and the root supervisor. Does nothing if it runs; raises RuntimeStopped after `stop`."""
+        """Start the loop and the root supervisor. Does nothing if it runs; raises RuntimeStopped
+        after `stop`.
+        """
         with self._lock:
             if self._stopping is not None:
                 raise RuntimeStopped
@@ -110,10 +114,12 @@ class ActorSystem:
         self._root.start()
 
     def stop(self, timeout: float = STOP_TIMEOUT_S) -> bool:
-        """Stop every actor, last started first, then the threads; blocks up to `timeout` seconds. Idempotent.
+        """Stop every actor, last started first, then the threads; blocks up to `timeout` seconds.
+        Idempotent.
 
-        True if all ended in order; False if some had to be abandoned (their asks are settled all the same). Raises
-        RuntimeError on the system's own threads, where it would wait for itself: use `stop_async` there.
+        True if all ended in order; False if some had to be abandoned (their asks are settled all
+        the same). Raises RuntimeError on the system's own threads, where it would wait for itself:
+        use `stop_async` there.
         """
         if self.dispatcher.is_current_thread() and not self._shared:
             raise RuntimeError("an actor cannot wait for its own system to stop: use stop_async()")
@@ -192,14 +198,15 @@ class ActorSystem:
         self,
         what: ChildSpec | Callable[[], Actor[Any]],
         *,
-        id: str | None = None,  # noqa: A002  the field's name in ChildSpec
+        id: str | None = None,
         restart: Restart = "permanent",
         supervisor: SupervisorRef | None = None,
     ) -> ActorRef[Any]:
-        """Start an actor: a ChildSpec, an Actor class, or a `functools.partial` of one. Any thread; never blocks.
+        """Start an actor: a ChildSpec, an Actor class, or a `functools.partial` of one. Any thread;
+        never blocks.
 
-        Messages may be sent at once; `ref.ready()` tells when the first instance runs. `id` defaults to the class's
-        name and a number. Raises InvalidConfig if the address is taken.
+        Messages may be sent at once; `ref.ready()` tells when the first instance runs. `id`
+        defaults to the class's name and a number. Raises InvalidConfig if the address is taken.
         """
         if not isinstance(what, ChildSpec):
             made_by: Any = what
@@ -212,7 +219,9 @@ class ActorSystem:
     def supervise(
         self, spec: SupervisorSpec, *, supervisor: SupervisorRef | None = None
     ) -> SupervisorRef:
-        """Start a supervisor and its children; their addresses exist when this returns. Any thread; never blocks."""
+        """Start a supervisor and its children; their addresses exist when this returns. Any thread;
+        never blocks.
+        """
         ref = (supervisor or self.root).start_child(spec)
         assert isinstance(ref, SupervisorRef)
         return ref
@@ -236,7 +245,7 @@ class ActorSystem:
 
     def call_later(self, delay_s: float, function: Callable[[], object]) -> TimerHandle:
         """Run a function on the loop after a delay."""
-        return self.dispatcher.call_later(delay_s, lambda: function() and None)
+        return self.dispatcher.call_later(delay_s, function)
 
     def adopt(self, parent: Cell, spec: ChildSpec | SupervisorSpec) -> ActorRef[Any]:
         """Make the addresses of a new child and of all below it."""
@@ -285,8 +294,9 @@ def _as_child(spec: SupervisorSpec) -> ChildSpec:
 def _stop_at_exit(system: ActorSystem) -> None:
     """Stop the system when the interpreter exits, if it still lives.
 
-    `threading._register_atexit` runs before threads are joined and while they still work; `atexit` alone is too late for a
-    host whose own threads wait for ours. It is private, so its absence must not matter.
+    `threading._register_atexit` runs before threads are joined and while they still work; `atexit`
+    alone is too late for a host whose own threads wait for ours. It is private, so its absence must
+    not matter.
     """
     weak = weakref.ref(system)
 

@@ -14,7 +14,9 @@ logger = logging.getLogger("greenroom.watchdog")
 
 
 class Blocked(NamedTuple):
-    """One callback, slice or handler has had the loop for at least `seconds`. `address` is "" outside an actor."""
+    """One callback, slice or handler has had the loop for at least `seconds`. `address` is ""
+    outside an actor.
+    """
 
     address: str
     seconds: float
@@ -22,10 +24,12 @@ class Blocked(NamedTuple):
 
 
 class Watchdog:
-    """Looks at the loop's thread every `limit_s`; the same piece of work seen twice has blocked it for so long.
+    """Looks at the loop's thread every `limit_s`; the same piece of work seen twice has blocked it
+    for so long.
 
-    The piece of work is known by its frame, so nothing is added to the hot path, and many short ones in a row are never
-    taken for a long one. Each is reported once: to `callback` (on the watchdog's thread) and to the log.
+    The piece of work is known by its frame, so nothing is added to the hot path, and many short
+    ones in a row are never taken for a long one. Each is reported once: to `callback` (on the
+    watchdog's thread) and to the log.
     """
 
     def __init__(
