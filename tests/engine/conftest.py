@@ -1,0 +1,204 @@
+"""One execution driven by hand: every tick is also checked against what holds for all of them."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+import pytest
+
+from greenroom.protocol.codec import decode_record, encode
+from greenroom.protocol.engine.advance import advance
+from greenroom.protocol.engine.plan import compile_plan
+from greenroom.protocol.engine.result import ExecutionResult, result_of
+from greenroom.protocol.engine.ticks import Accept, NodeErrored, NodeSucceeded, Tick
+from greenroom.protocol.engine.transition import Transition
+from greenroom.protocol.events import EventBody
+from greenroom.protocol.execution import Accepted, ExecutionState, Token
+from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
+from greenroom.protocol.patch import JournalRecord, apply
+from greenroom.protocol.values import decode_value, encode_value
+
+
+class Run:
+    """Folds each transition twice, live and from its stored record, and keeps both."""
+
+    def __init__(
+        self,
+        graph: GraphSpec,
+        memory: dict[str, object],
+        *,
+        permit: bool = True,
+        entry: str | None = None,
+    ) -> None:
+        self.graph = graph
+        self.plan = compile_plan(graph)
+        self.now = 1_000.0
+        self.state: ExecutionState | None = None
+        self.stored: ExecutionState | None = None
+        self.transitions: list[Transition] = []
+        accepted = Accepted(
+            execution_id="session_1",
+            entry_point="api",
+            entry_node=entry or graph.entry_node,
+            graph_id=graph.id,
+            goal_id="goal",
+            correlation_id="correlation_1",
+            accepted_at=999.0,
+            hops=2,
+        )
+        self.tick(Accept(accepted=accepted, memory=self.encoded(memory), permit=permit))
+
+    @staticmethod
+    def encoded(values: dict[str, object]) -> dict[str, msgspec.Raw]:
+        """Each value as it is stored."""
+        return {key: msgspec.Raw(encode_value(value)) for key, value in values.items()}
+
+    def tick(self, tick: Tick) -> Transition | None:
+        """Decide twice, compare, and fold; a state is never touched by the decision."""
+        before = encode(self.state)
+        transition = advance(self.plan, self.state, tick, self.now)
+        assert encode(advance(self.plan, self.state, tick, self.now)) == encode(transition)
+        assert encode(self.state) == before
+        if transition is None:
+            return None
+        seq = len(self.transitions) + 1
+        record = JournalRecord(
+            seq=seq,
+            at=self.now,
+            incarnation=1,
+            plan=self.plan.digest,
+            cause=transition.cause,
+            patch=transition.patch,
+        )
+        self.transitions.append(transition)
+        self.state = apply(self.state, transition.patch, seq)
+        self.stored = apply(self.stored, decode_record(encode(record)).patch, seq)
+        assert encode(self.state) == encode(self.stored)
+        return transition
+
+    @property
+    def known(self) -> ExecutionState:
+        """The state, which exists after the accept."""
+        assert self.state is not None
+        return self.state
+
+    @property
+    def token(self) -> Token:
+        """The only token."""
+        (token,) = self.known.tokens.values()
+        return token
+
+    @property
+    def token_id(self) -> int:
+        """The id of the only token."""
+        (token_id,) = self.known.tokens
+        return token_id
+
+    @property
+    def last(self) -> Transition:
+        """The newest transition."""
+        return self.transitions[-1]
+
+    def succeed(
+        self, outputs: dict[str, object] | None = None, *, route: str | None = None
+    ) -> Transition:
+        """Let the running node return."""
+        token = self.token
+        encoded = self.encoded(outputs or {})
+        tick = NodeSucceeded(self.token_id, token.visit, token.attempt, encoded, 5, route)
+        transition = self.tick(tick)
+        assert transition is not None
+        return transition
+
+    def fail(
+        self,
+        error: str = "broken",
+        types: Iterable[str] = ("ValueError", "Exception"),
+        *,
+        retryable: bool = True,
+    ) -> Transition:
+        """Let the running node raise."""
+        token = self.token
+        types = tuple(types)
+        transition = self.tick(
+            NodeErrored(self.token_id, token.visit, token.attempt, error, types, 5, retryable)
+        )
+        assert transition is not None
+        return transition
+
+    def value(self, key: str) -> Any:
+        """A value of the memory, decoded."""
+        return decode_value(self.known.memory[key])
+
+    def events(self, kind: str | None = None) -> list[EventBody]:
+        """All events so far, or those of one type."""
+        found = [event for transition in self.transitions for event in transition.events]
+        return found if kind is None else [event for event in found if event.type == kind]
+
+    def data(self, kind: str) -> dict[str, Any]:
+        """The data of the newest event of that type."""
+        event = self.events(kind)[-1]
+        assert event.data is not None
+        data: dict[str, Any] = decode_value(event.data)
+        return data
+
+    def result(self) -> ExecutionResult:
+        """What a caller would get now."""
+        return result_of(self.known)
+
+
+def build_graph(
+    nodes: Iterable[NodeSpec | str],
+    edges: Iterable[EdgeSpec | str],
+    *,
+    terminal: Iterable[str] = (),
+    max_steps: int = 100,
+) -> GraphSpec:
+    """A graph from specs or short forms: node "a" has a function, edge "a>b" is always taken."""
+    specs = [NodeSpec(id=one) if isinstance(one, str) else one for one in nodes]
+    ways = []
+    for number, edge in enumerate(edges):
+        if isinstance(edge, str):
+            source, target = edge.split(">")
+            edge = EdgeSpec(id=f"e{number}", source=source, target=target)
+        ways.append(edge)
+    return GraphSpec(
+        id="graph",
+        entry_node=specs[0].id,
+        nodes=specs,
+        edges=ways,
+        terminal_nodes=list(terminal),
+        max_steps=max_steps,
+    )
+
+
+@pytest.fixture
+def graph_of() -> Callable[..., GraphSpec]:
+    """Build a graph."""
+    return build_graph
+
+
+@pytest.fixture
+def start() -> Callable[..., Run]:
+    """Accept an execution: `start(nodes, edges, memory, terminal=, permit=, ...)`."""
+
+    def begin(
+        nodes: Iterable[NodeSpec | str],
+        edges: Iterable[EdgeSpec | str] = (),
+        memory: dict[str, object] | None = None,
+        *,
+        terminal: Iterable[str] = (),
+        max_steps: int = 100,
+        permit: bool = True,
+        entry: str | None = None,
+    ) -> Run:
+        graph = build_graph(nodes, edges, terminal=terminal, max_steps=max_steps)
+        return Run(graph, memory or {}, permit=permit, entry=entry)
+
+    return begin
+
+
+@pytest.fixture(scope="session")
+def run_class() -> type[Run]:
+    """The driver itself, for properties, which build their own graphs."""
+    return Run

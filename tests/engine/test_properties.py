@@ -1,0 +1,207 @@
+"""Random graphs and random histories: what must hold whatever happens."""
+
+from collections.abc import Iterator
+
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from greenroom.protocol.engine.ticks import (
+    Cancel,
+    Conflicted,
+    Dispatch,
+    Hold,
+    NodeErrored,
+    NodeSucceeded,
+    Recover,
+    Requeue,
+    Tick,
+)
+from greenroom.protocol.engine.transition import Finish, RunNode, StartTimer, StopNode
+from greenroom.protocol.execution import TERMINAL, Phase, Status
+from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
+from greenroom.protocol.limits import EVENT_DATA_BYTES_MAX
+
+CONDITIONS = [
+    "n > 1",
+    "output.n < 2",
+    "memory.get('n', 0) == 1",
+    "'error' in output",
+    "1 / n > 0",
+    "true",
+]
+VALUES = [None, 0, 1, 2, "", "bug", "a bug report", True]
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> GraphSpec:
+    """Up to five nodes, a third of them routers, with edges in every direction."""
+    ids = [f"node{number}" for number in range(draw(st.integers(1, 5)))]
+    one = st.sampled_from(ids)
+    nodes = []
+    for node_id in ids:
+        router = draw(st.integers(0, 2)) == 0
+        nodes.append(
+            NodeSpec(
+                id=node_id,
+                node_type="router" if router else "function",
+                routes=draw(st.dictionaries(st.sampled_from(["bug", "default", "1"]), one))
+                if router
+                else {},
+                route_on=draw(st.sampled_from([None, "n"])) if router else None,
+                output_keys=draw(st.sampled_from([[], ["n"]])),
+                nullable_output_keys=draw(st.sampled_from([[], ["n"]])),
+                max_retries=draw(st.integers(0, 3)),
+                max_node_visits=draw(st.integers(0, 3)),
+                backoff_initial_s=draw(st.sampled_from([0.0, 0.5, 2.0])),
+            )
+        )
+    edges = [
+        EdgeSpec(
+            id=f"edge{number}",
+            source=draw(one),
+            target=draw(one),
+            condition=draw(
+                st.sampled_from(
+                    [one for one in EdgeCondition if one is not EdgeCondition.LLM_DECIDE]
+                )
+            ),
+            condition_expr=draw(st.sampled_from(CONDITIONS)),
+            input_mapping=draw(st.sampled_from([{}, {"m": "n", "n": "m"}, {"m": "error"}])),
+            priority=draw(st.integers(-1, 1)),
+        )
+        for number in range(draw(st.integers(len(ids) - 1, 9)))
+    ]
+    return GraphSpec(
+        id="graph",
+        entry_node=draw(one),
+        nodes=nodes,
+        edges=edges,
+        terminal_nodes=draw(st.lists(one, max_size=1)),
+        max_steps=draw(st.integers(1, 25)),
+    )
+
+
+def choose(run, number: int) -> Tick:
+    """Any tick that the world may come up with, the likely ones more often."""
+    kind, detail = number % 16, number // 16
+    token_id = run.token_id
+    token = run.token
+    visit, attempt = token.visit, token.attempt
+    value = VALUES[detail % len(VALUES)]
+    if kind < 6:
+        return run.success({} if detail % 3 == 0 else {"n": value})
+    if kind < 9:
+        return NodeErrored(token_id, visit, attempt, "broken", ("E",), 1, detail % 4 != 0)
+    if kind == 9:
+        return Conflicted(token_id, visit, attempt, ("k",))
+    if kind in (10, 13):
+        return Recover(process_death=detail % 2 == 0, permit=detail % 4 != 0)
+    if kind == 11:
+        return Requeue(token_id)
+    if kind == 12 and detail % 3 == 0:
+        return Cancel("enough") if detail % 2 else Hold("odd")
+    return Dispatch(token_id)
+
+
+def fits(run) -> None:
+    """A status and the phases of its tokens belong together: nothing is ever stuck."""
+    state = run.known
+    phases = [token.phase for token in state.tokens.values()]
+    match state.status:
+        case Status.RUNNING:
+            assert phases in ([Phase.RUNNING], [Phase.BACKOFF])
+        case Status.WAITING:
+            assert phases == [Phase.BACKOFF]
+        case Status.QUEUED | Status.HELD:
+            assert phases == [Phase.READY]
+        case Status.COMPLETED:
+            assert phases == []
+        case _:
+            assert state.status in TERMINAL
+            assert phases == [Phase.READY]
+    assert (state.ended_at is not None) == (state.status in TERMINAL)
+    assert state.steps == sum(state.visits.values()) <= run.plan.max_steps
+    assert len(state.path) <= state.steps
+    for token in state.tokens.values():
+        assert (token.due is not None) == (token.phase is Phase.BACKOFF)
+
+
+def commands_fit(run, transition) -> None:
+    """Commands say what the tokens say."""
+    (token,) = run.known.tokens.values() or [None]
+    runs = [one for one in transition.commands if isinstance(one, RunNode)]
+    timers = [one for one in transition.commands if isinstance(one, StartTimer)]
+    ends = [one for one in transition.commands if isinstance(one, Finish)]
+    stops = [one for one in transition.commands if isinstance(one, StopNode)]
+    if token is not None and token.phase is Phase.RUNNING:
+        assert runs == [RunNode(run.token_id, token.node, token.visit, token.attempt)]
+    else:
+        assert runs == []
+    backs_off = token is not None and token.phase is Phase.BACKOFF
+    assert timers == ([StartTimer(run.token_id, token.due)] if backs_off else [])
+    over = run.known.status in TERMINAL or run.known.status is Status.HELD
+    assert ends == ([Finish(run.known.status)] if over else [])
+    assert not stops or over
+    assert all(len(one.data or b"") <= EVENT_DATA_BYTES_MAX for one in transition.events)
+
+
+def driver(run_class) -> type:
+    """The driver of the other tests, with a check after every tick."""
+
+    class Checked(run_class):
+        def tick(self, tick: Tick):
+            transition = super().tick(tick)
+            if transition is not None:
+                fits(self)
+                commands_fit(self, transition)
+            return transition
+
+        def success(self, outputs) -> NodeSucceeded:
+            encoded = self.encoded(outputs)
+            return NodeSucceeded(self.token_id, self.token.visit, self.token.attempt, encoded, 1)
+
+    return Checked
+
+
+def dispatches(run) -> Iterator[tuple[tuple[str, int], int]]:
+    """(node, visit), attempt of every node run."""
+    for transition in run.transitions:
+        for command in transition.commands:
+            if isinstance(command, RunNode):
+                yield (command.node, command.visit), command.attempt
+
+
+@settings(max_examples=400)
+@given(
+    graph=graphs(),
+    permit=st.booleans(),
+    value=st.sampled_from(VALUES),
+    numbers=st.lists(st.integers(0, 16 * 120 - 1), min_size=5, max_size=40),
+)
+def test_a_random_history_keeps_every_promise(run_class, graph, permit, value, numbers):
+    """Folds agree, nothing sticks, attempts grow, ends are final, success leads to an end."""
+    run = driver(run_class)(graph, {"n": value}, permit=permit)
+    fits(run)
+    ended: list[Tick] = []
+    for number in numbers:
+        if run.known.status in TERMINAL:
+            break
+        tick = choose(run, number)
+        if run.tick(tick) is not None and isinstance(tick, NodeSucceeded | NodeErrored):
+            ended.append(tick)
+        run.now += 1.0
+    for tick in ended:
+        assert run.tick(tick) is None  # stale for ever
+    for _ in range(2 * graph.max_steps + 2):
+        if run.known.status in TERMINAL or run.known.status is Status.HELD:
+            break
+        running = run.token.phase is Phase.RUNNING
+        tick = run.success({"n": 1}) if running else Dispatch(run.token_id)
+        assert run.tick(tick) is not None
+    event(f"ended as {run.known.status}")
+    assert run.known.status in TERMINAL or run.known.status is Status.HELD
+    highest: dict[tuple[str, int], int] = {}
+    for visit, attempt in dispatches(run):
+        assert attempt > highest.get(visit, 0)
+        highest[visit] = attempt
+    assert sum(kind.type == "execution_started" for kind in run.events()) <= 1
