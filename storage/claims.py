@@ -26,7 +26,9 @@ def find(txn: Transaction, namespace: str, key: str) -> ClaimEntry | None:
 
 
 def put(txn: Transaction, claim: IdempotencyClaim, execution_id: str) -> int:
-    """Store a claim, in the place of one that expired if there is one; return how many entries that added."""
+    """Store a claim, in the place of one that expired if there is one; return how many entries
+    that added.
+    """
     old = find(txn, claim.namespace, claim.key)
     key = claim_key(claim.namespace, claim.key)
     if old is not None:

@@ -1,4 +1,4 @@
-"""What both stores share: applying groups of commits, what happens when that fails, and the counters."""
+"""What both stores share: applying groups of commits, and what happens when that fails."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -78,8 +78,8 @@ class StoreCore(ABC):
         """Make the map larger. Raises the engine's error."""
 
     @abstractmethod
-    def _recover(self) -> None:
-        """Bring the engine back into order after a failure, as well as is possible now."""
+    def _recover(self) -> str | None:
+        """Bring the engine back into order after a failure; return why that is impossible now."""
 
     @abstractmethod
     def _check_usable(self) -> None:
@@ -97,6 +97,7 @@ class StoreCore(ABC):
 
     def commit(self, commits: Sequence[Commit], now: float) -> list[CommitOutcome]:
         """Apply a group; see `store.Store`."""
+        self._check_usable()  # before the lock: in a forked child nobody would ever release it
         with self._lock:
             self._check_usable()
             if self.degraded is not None:
@@ -111,8 +112,7 @@ class StoreCore(ABC):
             cursors.set_fence(txn, stream, incarnation)
             return incarnation
 
-        incarnation = self._change(change)
-        return incarnation
+        return self._change(change)
 
     def drop_cursor(self, consumer: str) -> bool:
         """Forget a log consumer; see `store.Store`."""
@@ -120,6 +120,7 @@ class StoreCore(ABC):
 
     def probe(self) -> bool:
         """Try a small durable write; see `store.Store`."""
+        self._check_usable()  # before the lock: in a forked child nobody would ever release it
         with self._lock:
             self._check_usable()
             was, self.degraded = self.degraded, None
@@ -240,6 +241,7 @@ class StoreCore(ABC):
 
     def _change(self, change: Callable[[Transaction], T]) -> T:
         """Commit one small change of the store's own. Raises StoreUnavailable."""
+        self._check_usable()  # before the lock: in a forked child nobody would ever release it
         with self._lock:
             self._check_usable()
             if self.degraded is not None:
@@ -269,7 +271,8 @@ class StoreCore(ABC):
 
     def _failure(self, error: Exception) -> Failure:
         if isinstance(error, _CommitFailed) and isinstance(error.__cause__, Exception):
-            # What became of the group is not known, so it must not be replayed here; senders submit it again.
+            # What became of the group is not known, so it must not be replayed here; senders submit
+            # it again.
             full = self._classify(error.__cause__) is Failure.MAP_FULL
             return Failure.MAP_FULL if full else Failure.DISK
         return self._classify(error)
@@ -278,7 +281,7 @@ class StoreCore(ABC):
         """Grow the map; return why that is impossible, None when it worked."""
         try:
             self._grow()
-        except Exception as error:  # noqa: BLE001 - whatever the reason, there is no room: reported as such
+        except Exception as error:  # noqa: BLE001 - whatever the reason, there is no room
             return self._degrade(error)
         return None
 
@@ -286,7 +289,9 @@ class StoreCore(ABC):
         self._view = None
         cause = error.__cause__ if isinstance(error, _CommitFailed) else error
         self.degraded = self._describe(cause if isinstance(cause, Exception) else error)
-        self._recover()
+        failed = self._recover()
+        if failed is not None:
+            self.degraded += f"; {failed}"
         return self.degraded
 
 

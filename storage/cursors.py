@@ -1,4 +1,6 @@
-"""Positions of log consumers, and the fences of streams: small tables that the writer also keeps in memory."""
+"""Positions of log consumers, and the fences of streams: small tables that the writer also keeps
+in memory.
+"""
 
 from typing import Final
 
@@ -9,7 +11,8 @@ from greenroom.storage.keys import KEY_END, pack_number, text_key, unpack_number
 from greenroom.storage.records import CursorEntry, FenceEntry, decode_cursor, decode_fence
 from greenroom.storage.tables import Table, Transaction
 
-# A named subscription that falls behind is told of the gap; only the system's own consumers hold the log back.
+# A named subscription that falls behind is told of the gap; only the system's own consumers hold
+# the log back.
 SUBSCRIPTION_PREFIX: Final = "subscription:"
 _PAGE = 256
 

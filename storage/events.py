@@ -1,4 +1,6 @@
-"""The event log: one entry per group of commits, under the seq of its last event, so that any seq is one seek away."""
+"""The event log: one entry per group of commits, under the seq of its last event, so that any seq
+is one seek away.
+"""
 
 from typing import Final
 
@@ -33,7 +35,7 @@ def bounds(txn: Transaction) -> tuple[int, int]:
 
 
 def read(txn: Transaction, from_seq: int, limit: int) -> list[tuple[int, EventBody]]:
-    """Return up to `limit` events from `from_seq` on. Raises EventsPruned when the first is gone."""
+    """Return up to `limit` events from `from_seq` on. Raises EventsPruned when it is gone."""
     found: list[tuple[int, EventBody]] = []
     start = max(from_seq, 1)
     while len(found) < limit:

@@ -1,4 +1,6 @@
-"""Executions: id to ordinal, summaries, the indexes of status and of what has finished, and dropping old ones."""
+"""Executions: id to ordinal, summaries, the indexes of status and of what has finished, and
+dropping old ones.
+"""
 
 from typing import NamedTuple
 
@@ -62,7 +64,9 @@ def load_head(txn: Transaction, ordinal: int) -> Head | None:
 
 
 def insert(txn: Transaction, ordinal: int, summary: Summary, mark: int) -> None:
-    """Store a new execution's id, summary and index entries. `mark` is 0 unless it has finished already."""
+    """Store a new execution's id, summary and index entries. `mark` is 0 unless it has finished
+    already.
+    """
     number = pack_number(ordinal)
     txn.put(Table.IDS, text_key(summary.execution_id), number + summary.execution_id.encode())
     txn.put(Table.SUMMARIES, number, pack_summary(mark, summary))

@@ -16,8 +16,9 @@ _held: "weakref.WeakSet[FileLock]" = weakref.WeakSet()
 class FileLock:
     """Held from construction until `release`, or until the process ends in whatever way.
 
-    Raises StoreInUse, with the pid that the holder wrote into the file. The file descriptor does not survive an exec,
-    and is closed in a forked child, which would otherwise keep the lock after its parent has died.
+    Raises StoreInUse, with the pid that the holder wrote into the file. The file descriptor does
+    not survive an exec, and is closed in a forked child, which would otherwise keep the lock after
+    its parent has died.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from threading import Condition
 from typing import Final
 
-# Reads are short. One that is not loses its transaction, and is called again, rather than stop every commit.
+# Reads are short. One that is not loses its transaction, and is called again, rather than stop
+# every commit.
 WAIT_S: Final = 1.0
 
 
@@ -20,7 +21,9 @@ class Gate:
 
     @contextmanager
     def reading(self) -> Iterator[int]:
-        """Hold the environment still, for as long as a change is willing to wait; gives the generation."""
+        """Hold the environment still, for as long as a change is willing to wait; gives the
+        generation.
+        """
         with self._condition:
             while self._changing:
                 self._condition.wait()

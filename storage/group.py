@@ -1,7 +1,7 @@
 """The rules of one group of commits: each is checked whole before its first put, then put.
 
-A group works in one write transaction, over a view of what the writer keeps in memory. It changes that view only in
-`publish`, which is called once the transaction is durable.
+A group works in one write transaction, over a view of what the writer keeps in memory. It changes
+that view only in `publish`, which is called once the transaction is durable.
 """
 
 from typing import Final
@@ -15,7 +15,7 @@ from greenroom.storage import claims, cursors, events, executions, state
 from greenroom.storage.executions import Head
 from greenroom.storage.keys import entry_digest, journal_key, pack_number
 from greenroom.storage.records import decode_seq, unpack_summary
-from greenroom.storage.sizes import oversize
+from greenroom.storage.sizes import unfit
 from greenroom.storage.store import StoreOptions
 from greenroom.storage.tables import Table, Transaction
 from greenroom.storage.view import (
@@ -139,7 +139,9 @@ class Group:
         return found
 
     def _misplaced(self, commit: Commit, head: Head | None) -> CommitOutcome:
-        """A commit that does not follow the head: the same one once more, or one that came too late."""
+        """A commit that does not follow the head: the same one once more, or one that came too
+        late.
+        """
         if head is None or head.execution_id != commit.execution_id:
             text = f"execution {commit.execution_id} is not number {commit.ordinal}"
             return _refused(commit, VersionConflict.code, text)
@@ -156,7 +158,9 @@ class Group:
         return stored is not None and commit.record is not None and stored == bytes(commit.record)
 
     def _existing(self, commit: Commit) -> CommitOutcome | None:
-        """An accept under an id that is taken: its own earlier submission, a duplicate, or somebody else's."""
+        """An accept under an id that is taken: its own earlier submission, a duplicate, or
+        somebody else's.
+        """
         summary = commit.summary
         if summary is None or not commit.execution_id or commit.expected_seq:
             text = "an accept needs an execution id, a summary, and expected_seq 0"
@@ -185,14 +189,14 @@ class Group:
         else:
             try:
                 seq = decode_seq(record).seq
-            except msgspec.MsgspecError as error:
-                return _refused(commit, CommitRefused.code, f"the record cannot be read: {error}")
+            except msgspec.MsgspecError as cause:
+                return _refused(commit, CommitRefused.code, f"the record cannot be read: {cause}")
             if seq != commit.expected_seq + 1:
                 text = f"record {seq} does not follow record {commit.expected_seq}"
                 return _refused(commit, CommitRefused.code, text)
-        too_large = oversize(commit)
-        if too_large is not None:
-            return _refused(commit, too_large.code, str(too_large))
+        error = unfit(commit)
+        if error is not None:
+            return _refused(commit, error.code, str(error))
         if commit.cursor is not None:
             outcome = self._check_cursor(commit)
             if outcome is not None:
@@ -212,6 +216,10 @@ class Group:
     def _check_cursor(self, commit: Commit) -> CommitOutcome | None:
         move = commit.cursor
         assert move is not None, "called only for a commit with a cursor move"
+        last = self._next_event - 1 + len(commit.events)
+        if move.seq > last:
+            text = f"the cursor of {move.consumer!r} may not pass the last event, {last}"
+            return _refused(commit, CommitRefused.code, text)
         at, own = cursors.cursor(self._txn, move.consumer)
         if at == move.expected:
             return None
@@ -292,7 +300,9 @@ class Group:
             self._count_finished(entry, 1 if mark else -1)
 
     def _count_finished(self, entry: bytes, change: int) -> None:
-        """Keep the count of an entry point's finished executions; drop the oldest when there are too many."""
+        """Keep the count of an entry point's finished executions; drop the oldest when there are
+        too many.
+        """
         counted = self._finished.get(entry)
         if counted is None:
             counted = self._view.finished.get(entry)
@@ -307,7 +317,8 @@ class Group:
             for ordinal in dropped:
                 self._heads[ordinal] = None
             if max(dropped) == self._next_ordinal - 1:
-                # The next ordinal is read from the summaries at opening, and must not be given twice.
+                # The next ordinal is read from the summaries at opening, and must not be given
+                # twice.
                 cursors.set_number(self._txn, ORDINAL_FLOOR, max(dropped))
             counted -= len(dropped)
             self.executions_pruned += len(dropped)
@@ -320,7 +331,7 @@ class Group:
             if event.payload is not None:
                 self._txn.put(Table.PAYLOADS, pack_number(number), event.payload)
             self._bodies.append(event.body)
-            self._bodies_bytes += len(bytes(event.body))
+            self._bodies_bytes += memoryview(event.body).nbytes
         self._next_event = first + len(commit.events)
         if self._bodies_bytes >= events.CHUNK_BYTES:
             self._flush_events()

@@ -47,22 +47,44 @@ def load(txn: Transaction, ordinal: int, seq: int | None = None) -> Loaded:
 
     Raises StoreCorrupt when the journal is empty, has a gap, or ends before `seq`.
     """
+    state, snapshot_seq = _snapshot(txn, ordinal, SEQ_MAX if seq is None else seq)
+    state, patch_bytes = _fold(txn, ordinal, state, snapshot_seq, seq)
+    return Loaded(state, snapshot_seq, patch_bytes)
+
+
+def fold(txn: Transaction, ordinal: int, seq: int | None = None) -> ExecutionState:
+    """Return the same state as `load` from the records alone, without a snapshot."""
+    return _fold(txn, ordinal, None, 0, seq)[0]
+
+
+def snapshot_seqs(txn: Transaction, ordinal: int) -> list[int]:
+    """Return the seq of each snapshot, in order."""
+    start, stop = journal_key(ordinal, 0), journal_key(ordinal + 1, 0)
+    found: list[int] = []
+    while page := txn.range(Table.SNAPSHOTS, start, stop, _PAGE):
+        found.extend(unpack_journal_key(key)[1] for key, _ in page)
+        start = page[-1][0] + b"\0"
+    return found
+
+
+def _fold(
+    txn: Transaction, ordinal: int, state: ExecutionState | None, after: int, seq: int | None
+) -> tuple[ExecutionState, int]:
+    """Apply the records after `after` to `state`; return it and their encoded bytes."""
     until = SEQ_MAX if seq is None else seq
-    state, snapshot_seq = _snapshot(txn, ordinal, until)
-    after, patch_bytes = snapshot_seq, 0
+    patch_bytes = 0
     while page := records(txn, ordinal, after, _PAGE, until):
         for number, raw in page:
             patch_bytes += len(raw)
             try:
                 state = apply(state, decode(number, raw).patch, number)
             except ValueError as error:
-                raise StoreCorrupt(
-                    f"the journal of number {ordinal} does not fold: {error}"
-                ) from error
+                text = f"the journal of number {ordinal} does not fold: {error}"
+                raise StoreCorrupt(text) from error
         after = page[-1][0]
     if state is None or (seq is not None and state.seq != seq):
         raise StoreCorrupt(f"the journal of number {ordinal} has no record {seq or 1}")
-    return Loaded(state, snapshot_seq, patch_bytes)
+    return state, patch_bytes
 
 
 def _snapshot(txn: Transaction, ordinal: int, until: int) -> tuple[ExecutionState | None, int]:

@@ -1,7 +1,8 @@
-"""How keys are laid out, in this one place. Integers are big endian, so that byte order is number order.
+"""How keys are laid out, in this one place. Integers are big endian, so that byte order is number
+order.
 
-Free text of up to 64 bytes stands in a key as it is; longer text is replaced by its digest, the full text stands in
-the value and is compared on read.
+Free text of up to 64 bytes stands in a key as it is; longer text is replaced by its digest, the
+full text stands in the value and is compared on read.
 """
 
 from collections.abc import Callable
@@ -87,12 +88,14 @@ def unpack_finished_key(key: bytes) -> tuple[bytes, int, int]:
 
 @lru_cache(maxsize=4096)
 def entry_digest(entry_point: str) -> bytes:
-    """Eight bytes that stand for an entry point in index keys; readers compare the full text in the summary."""
+    """Eight bytes that stand for an entry point in index keys; readers compare the full text in
+    the summary.
+    """
     return blake2b(entry_point.encode(), digest_size=8).digest()
 
 
 def text_key(text: str) -> bytes:
-    """`text` as a part of a key: itself, or its digest when it is long; the first byte says which."""
+    """`text` as a part of a key: itself, or its digest when it is long. The first byte tells."""
     raw = text.encode()
     if len(raw) <= KEY_TEXT_BYTES_MAX:
         return b"t" + raw

@@ -66,7 +66,9 @@ class LmdbReading:
 
 
 class LmdbWriting(LmdbReading):
-    """The write transaction; stays on the thread that began it, as LMDB demands without checking it."""
+    """The write transaction; stays on the thread that began it, as LMDB demands without checking
+    it.
+    """
 
     __slots__ = ("put_bytes", "puts")
 

@@ -1,4 +1,6 @@
-"""The store in memory, for tests and simulation: the same rules over sorted tables. Nothing survives the process."""
+"""The store in memory, for tests and simulation: the same rules over sorted tables. Nothing
+survives the process.
+"""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
@@ -45,7 +47,9 @@ class _SortedTable:
 
 
 class MemoryTransaction(CountingTransaction):
-    """Changes the tables at once and undoes that when it is aborted; the store's lock keeps readers out."""
+    """Changes the tables at once and undoes that when it is aborted; the store's lock keeps
+    readers out.
+    """
 
     def __init__(self, tables: list[_SortedTable], end: Callable[[], None] | None) -> None:
         self._tables = tables
@@ -139,7 +143,9 @@ class MemoryStore(StoreCore):
             self._closed = True
 
     def reopen(self) -> "MemoryStore":
-        """Return a store with the same contents and the next epoch, and close this one: a restart, as in a test."""
+        """Return a store with the same contents and the next epoch, and close this one: a restart,
+        as in a test.
+        """
         self.close()
         again = MemoryStore(self.options, failpoint=self._failpoint)
         again._tables = self._tables
@@ -178,8 +184,8 @@ class MemoryStore(StoreCore):
     def _grow(self) -> None:
         raise MemoryError("tables in memory have no map")
 
-    def _recover(self) -> None:
-        self._view = None
+    def _recover(self) -> str | None:
+        return None
 
     def _check_usable(self) -> None:
         if self._closed:

@@ -40,9 +40,10 @@ class StoredExecution(NamedTuple):
 
 
 class Reader:
-    """Reads within one transaction; not to be used after the function that was given it has returned.
+    """Reads within one transaction; not to be used after the function that was given it has
+    returned.
 
-    Every method copies out what it returns. All raise StoreCorrupt when stored data contradicts itself.
+    What a method returns is a copy. All raise StoreCorrupt when stored data contradicts itself.
     """
 
     __slots__ = ("transaction",)
@@ -61,14 +62,17 @@ class Reader:
         return None if raw is None else self._stored(ordinal, raw)
 
     def load(self, ordinal: int, seq: int | None = None) -> Loaded:
-        """Return the state at `seq` (the newest by default), and how much was recorded since its snapshot.
+        """Return the state at `seq` (the newest by default), and how much was recorded since its
+        snapshot.
 
         Raises StoreCorrupt when there is no such record.
         """
         return journal.load(self.transaction, ordinal, seq)
 
     def load_state(self, ordinal: int, seq: int | None = None) -> ExecutionState:
-        """Return the state at `seq`, the newest by default. Raises StoreCorrupt when there is no such record."""
+        """Return the state at `seq`, the newest by default. Raises StoreCorrupt when there is no
+        such record.
+        """
         return journal.load(self.transaction, ordinal, seq).state
 
     def journal(
@@ -81,7 +85,9 @@ class Reader:
     def unfinished(
         self, entry_point: str, after_ordinal: int = 0, limit: int = LIST_PAGE_DEFAULT
     ) -> list[StoredExecution]:
-        """Return up to `limit` unfinished executions of an entry point with a higher ordinal, in that order."""
+        """Return up to `limit` unfinished executions of an entry point with a higher ordinal, in
+        that order.
+        """
         entry = entry_digest(entry_point)
         ranges = []
         for status in UNFINISHED:
@@ -98,7 +104,8 @@ class Reader:
         before_ordinal: int | None = None,
         limit: int = LIST_PAGE_DEFAULT,
     ) -> list[StoredExecution]:
-        """Return up to `limit` executions, newest first, with a lower ordinal when `before_ordinal` is given.
+        """Return up to `limit` executions, newest first, with a lower ordinal when `before_ordinal`
+        is given.
 
         Costs about what it returns: with one filter that much per status or per entry point.
         """
@@ -120,7 +127,9 @@ class Reader:
         return self._pick(newest, entry_point)
 
     def counts(self, entry_point: str | None = None) -> dict[Status, int]:
-        """Return how many executions have each status; cost grows with their number, so not for the hot path."""
+        """Return how many executions have each status; cost grows with their number, so not for
+        the hot path.
+        """
         found = dict.fromkeys(Status, 0)
         for status in Status:
             entries = self._entries(status) if entry_point is None else [entry_digest(entry_point)]
@@ -132,7 +141,8 @@ class Reader:
         return found
 
     def events(self, from_seq: int, limit: int = LIST_PAGE_DEFAULT) -> list[tuple[int, EventBody]]:
-        """Return up to `limit` (seq, event) from `from_seq` on; 0 and 1 both mean from the beginning.
+        """Return up to `limit` (seq, event) from `from_seq` on; 0 and 1 both mean from the
+        beginning.
 
         Raises EventsPruned, which names the oldest seq still kept, when the first of them is gone.
         """
@@ -153,7 +163,9 @@ class Reader:
         return None if raw is None else msgspec.Raw(raw)
 
     def state_get(self, key: StateKey) -> tuple[msgspec.Raw | None, int]:
-        """Return (encoded value, version): None when deleted or never written, version 0 when never written."""
+        """Return (encoded value, version): None when deleted or never written, version 0 when
+        never written.
+        """
         return state.get(self.transaction, key)
 
     def state_version(self, key: StateKey) -> int:
@@ -165,7 +177,9 @@ class Reader:
         return state.scope(self.transaction, scope, owner)
 
     def claim(self, namespace: str, key: str) -> ClaimEntry | None:
-        """Return the idempotency claim of a key, or None; one whose `expires_at` has passed no longer counts."""
+        """Return the idempotency claim of a key, or None; one whose `expires_at` has passed no
+        longer counts.
+        """
         return claims.find(self.transaction, namespace, key)
 
     def cursor(self, consumer: str) -> tuple[int, msgspec.Raw | None]:

@@ -1,4 +1,6 @@
-"""What the store keeps of its own beside protocol's records. Arrays, to which later versions may only append."""
+"""What the store keeps of its own beside protocol's records. Arrays, to which later versions may
+only append.
+"""
 
 import struct
 from typing import Final
@@ -14,7 +16,9 @@ _mark: Final = struct.Struct(">Q")
 
 
 class StateEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One shared value. A deleted one stays as a tombstone (`live` False): its absence has a version too."""
+    """One shared value. A deleted one stays as a tombstone (`live` False): its absence has a
+    version too.
+    """
 
     version: int
     key: str
@@ -73,7 +77,9 @@ decode_seq: Final = msgspec.msgpack.Decoder(SeqOnly).decode
 
 
 def pack_summary(mark: int, summary: Summary) -> bytes:
-    """Stored form of a summary; `mark` is its place among the finished ones, 0 while it is unfinished."""
+    """Stored form of a summary; `mark` is its place among the finished ones, 0 while it is
+    unfinished.
+    """
     return _mark.pack(mark) + encode(summary)
 
 

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from greenroom.protocol.commit import Commit
-from greenroom.protocol.errors import ValueTooLarge
+from greenroom.protocol.errors import CommitRefused, ValueTooLarge
 from greenroom.protocol.limits import ID_CHARS_MAX, VALUE_BYTES_MAX, WEBHOOK_BODY_BYTES_MAX
 
 KEY_TEXT_MAX: Final = 1024  # characters of a key, an owner, a namespace or a consumer's name
@@ -15,34 +15,39 @@ BODY_BYTES_MAX: Final = 64 * 1024
 CURSOR_STATE_BYTES_MAX: Final = 64 * 1024 * 1024
 
 
-def oversize(commit: Commit) -> ValueTooLarge | None:
-    """Return the error for the first part of `commit` over its limit (or empty where it must not be), or None."""
-    found = _raw("record", commit.record, RECORD_BYTES_MAX)
-    found = found or _raw("snapshot", commit.snapshot, SNAPSHOT_BYTES_MAX)
+def unfit(commit: Commit) -> CommitRefused | None:
+    """Return the error for the first part of `commit` that is over its limit or empty, or None."""
     if len(commit.execution_id) > ID_CHARS_MAX:
         return ValueTooLarge("execution_id", len(commit.execution_id), ID_CHARS_MAX)
+    found = _raw("record", commit.record, RECORD_BYTES_MAX)
+    if commit.snapshot is not None:
+        found = found or _raw("snapshot", commit.snapshot, SNAPSHOT_BYTES_MAX)
     for event in commit.events:
         found = found or _raw("event", event.body, BODY_BYTES_MAX)
         found = found or _raw("event payload", event.payload, WEBHOOK_BODY_BYTES_MAX)
     for write in commit.writes:
         found = found or _text("state key", write.key.key)
+        found = found or _text("state scope", write.key.scope + write.key.owner)
         found = found or _raw(f"state {write.key.key[:64]!r}", write.value, VALUE_BYTES_MAX)
     for claim in commit.idempotency:
         found = found or _text("idempotency key", claim.key)
+        found = found or _text("idempotency namespace", claim.namespace)
     if commit.cursor is not None:
         found = found or _text("consumer", commit.cursor.consumer)
         found = found or _raw("cursor state", commit.cursor.state, CURSOR_STATE_BYTES_MAX)
     return found
 
 
-def _raw(path: str, raw: msgspec.Raw | None, limit: int) -> ValueTooLarge | None:
+def _raw(path: str, raw: msgspec.Raw | None, limit: int) -> CommitRefused | None:
     if raw is None:
         return None
     size = memoryview(raw).nbytes
     return None if size <= limit else ValueTooLarge(path, size, limit)
 
 
-def _text(path: str, text: str) -> ValueTooLarge | None:
-    if 0 < len(text) <= KEY_TEXT_MAX:
-        return None
-    return ValueTooLarge(path, len(text), KEY_TEXT_MAX)
+def _text(path: str, text: str) -> CommitRefused | None:
+    if not text:
+        return CommitRefused(f"the {path} is empty")
+    if len(text) > KEY_TEXT_MAX:
+        return ValueTooLarge(path, len(text), KEY_TEXT_MAX)
+    return None

@@ -1,4 +1,6 @@
-"""Shared state: values with the number of the commit that wrote them, and each scope's newest number."""
+"""Shared state: values with the number of the commit that wrote them, and each scope's newest
+number.
+"""
 
 from collections.abc import Sequence
 
@@ -20,7 +22,9 @@ _PAGE = 256
 
 
 def get(txn: Transaction, key: StateKey) -> tuple[msgspec.Raw | None, int]:
-    """Return (encoded value, version): None for a key that was deleted, version 0 for one never written."""
+    """Return (encoded value, version): None for a key that was deleted, version 0 for one never
+    written.
+    """
     entry = _entry(txn, key)
     if entry is None:
         return None, 0
@@ -28,7 +32,9 @@ def get(txn: Transaction, key: StateKey) -> tuple[msgspec.Raw | None, int]:
 
 
 def version(txn: Transaction, key: StateKey) -> int:
-    """Return the version of a key, or of the whole scope when `key.key` is empty; 0 when never written."""
+    """Return the version of a key, or of the whole scope when `key.key` is empty; 0 when never
+    written.
+    """
     if key.key:
         entry = _entry(txn, key)
         return 0 if entry is None else entry.version
@@ -39,7 +45,9 @@ def version(txn: Transaction, key: StateKey) -> int:
 def scope(
     txn: Transaction, scope_name: str, owner: str
 ) -> tuple[list[tuple[str, msgspec.Raw, int]], int]:
-    """Return every live (key, encoded value, version) of a scope, and the version of the scope itself."""
+    """Return every live (key, encoded value, version) of a scope, and the version of the scope
+    itself.
+    """
     prefix = scope_key(scope_name, owner)
     start, stop = prefix + b"\0", prefix + b"\xff"
     found: list[tuple[str, msgspec.Raw, int]] = []

@@ -59,9 +59,11 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store(Protocol):
-    """One open store. `commit`, `raise_fence`, `drop_cursor` and `probe` belong to the writer's thread, the rest to any.
+    """One open store. `commit`, `raise_fence`, `drop_cursor` and `probe` belong to the writer's
+    thread, the rest to any.
 
-    Every method raises StoreClosed after `close`, and in a process forked from the one that opened the store.
+    Every method raises StoreClosed after `close`, and in a process forked from the one that opened
+    the store.
     """
 
     @property
@@ -82,31 +84,38 @@ class Store(Protocol):
     def commit(self, commits: Sequence[Commit], now: float) -> list[CommitOutcome]:
         """Check and apply `commits` in one transaction with one sync; one outcome each, in order.
 
-        `now` is wall UTC seconds. Later commits see the effects of earlier ones. A commit that cannot be applied
-        gets its own outcome and harms no other. While the store is degraded every outcome is `unavailable`.
+        `now` is wall UTC seconds. Later commits see the effects of earlier ones. A commit that
+        cannot be applied gets its own outcome and harms no other. While the store is degraded every
+        outcome is `unavailable`.
         """
         ...
 
     def raise_fence(self, stream: str) -> int:
-        """Return a new incarnation for `stream`, greater than every one before it, once it is durable.
+        """Return a new incarnation for `stream`, greater than every one before it, once it is
+        durable.
 
         Commits of older incarnations are refused from then on. Raises StoreUnavailable.
         """
         ...
 
     def drop_cursor(self, consumer: str) -> bool:
-        """Forget a log consumer, which no longer holds back the pruning of events; say whether it was known."""
+        """Forget a log consumer, which no longer holds back the pruning of events; say whether it
+        was known.
+        """
         ...
 
     def read(self, function: Callable[[Reader], T]) -> T:
-        """Return `function(reader)` over one consistent state; it may be called again while the map grows.
+        """Return `function(reader)` over one consistent state; it may be called again while the map
+        grows.
 
         Keep it short, and let nothing of the reader out of it. Raises StoreUnavailable.
         """
         ...
 
     def probe(self) -> bool:
-        """Try a small durable write; say whether the store is well, and clear `degraded` when it is."""
+        """Try a small durable write; say whether the store is well, and clear `degraded` when it
+        is.
+        """
         ...
 
     def used_bytes(self) -> int:

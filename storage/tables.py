@@ -1,7 +1,8 @@
 """Ordered tables and the transaction over them: all that the store's rules ask of an engine.
 
-Two engines exist: LMDB and sorted tables in memory. Every rule of the store is written once, as functions over
-`Transaction`. Keys compare as bytes; what a transaction returns is a copy and outlives it.
+Two engines exist: LMDB and sorted tables in memory. Every rule of the store is written once, as
+functions over `Transaction`. Keys compare as bytes; what a transaction returns is a copy and
+outlives it.
 """
 
 from enum import IntEnum
@@ -11,7 +12,9 @@ import msgspec
 
 
 class Table(IntEnum):
-    """Every table; the value is its place in an engine's list, the name in lower case its name on disk."""
+    """Every table; the value is its place in an engine's list, the name in lower case its name on
+    disk.
+    """
 
     META = 0  # b"format", b"epoch", ... -> 8 bytes
     FENCES = 1  # stream -> incarnation
@@ -31,7 +34,9 @@ class Table(IntEnum):
 
 
 class Transaction(Protocol):
-    """One transaction; a reading one refuses `put` and `delete` by raising. Used by one thread at a time."""
+    """One transaction; a reading one refuses `put` and `delete` by raising. Used by one thread at
+    a time.
+    """
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         """Return the value at `key`, or None."""
@@ -52,7 +57,9 @@ class Transaction(Protocol):
     def range(
         self, table: Table, start: bytes, stop: bytes, limit: int, *, reverse: bool = False
     ) -> list[tuple[bytes, bytes]]:
-        """Return up to `limit` entries with start <= key < stop, ascending, or from the end when `reverse`."""
+        """Return up to `limit` entries with start <= key < stop, ascending, or from the end when
+        `reverse`.
+        """
         ...
 
     def count(self, table: Table) -> int:
@@ -61,7 +68,9 @@ class Transaction(Protocol):
 
 
 class WriteTransaction(Transaction, Protocol):
-    """The one transaction that may change the tables. Ended by `commit` or `abort`, never used afterwards."""
+    """The one transaction that may change the tables. Ended by `commit` or `abort`, never used
+    afterwards.
+    """
 
     def commit(self) -> None:
         """Make every change durable at once. Raises the engine's error when that is not certain."""

@@ -1,4 +1,6 @@
-"""What the writer keeps in memory between groups. All of it can be read again from the store at any time."""
+"""What the writer keeps in memory between groups. All of it can be read again from the store at
+any time.
+"""
 
 from typing import Final
 
