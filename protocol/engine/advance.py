@@ -18,10 +18,11 @@ An execution's status, and what moves it. Every arrow is one transition, that is
     HELD            Hold, from every status that is not an end; a node in flight at three deaths
                     of the process; a token at a node that the graph has not
 
-A token's phase within those: READY (waits for a permit, or is parked) -> RUNNING (dispatched by the
-commit that says so) -> BACKOFF (runs again at `due`) -> RUNNING. A token that is ready with attempt
-0 has not entered its node: the visit, the step and the place in the path count when it does.
-COMPLETED leaves no token; the other ends leave theirs READY, with all counters.
+A token's id belongs to one visit of one node. Its phase within those statuses: READY (waits for a
+permit, or is parked) -> RUNNING (dispatched by the commit that says so) -> BACKOFF (runs again at
+`due`) -> RUNNING. A token that is ready with attempt 0 has not entered its node: the visit, the
+step and the place in the path count when it does. COMPLETED leaves no token; the other ends leave
+theirs READY, with all counters.
 
 A node that failed for good has `{"error": text}` as its output, for the conditions and mappings of
 its edges; what it wrote is dropped. A router without a function has the output of the node before
@@ -59,7 +60,7 @@ from greenroom.protocol.execution import TERMINAL, ExecutionState, Phase, Status
 from greenroom.protocol.limits import CONFLICT_RUNS_MAX, PROCESS_DEATHS_MAX
 from greenroom.protocol.patch import Cause
 
-FIRST_TOKEN: Final = 1  # the id of a sequential execution's only token
+FIRST_TOKEN: Final = 1  # a token's id is the number of the step that it enters its node with
 
 _RECOVERED: Final = EventType.EXECUTION_RECOVERED.value
 _STATE_CONFLICT: Final = EventType.STATE_CONFLICT.value
@@ -197,9 +198,10 @@ def _node_succeeded(
         label = None
     elif label is None:
         label = route_label(draft, node, tick.outputs, succeeded=True)
-    way = leave(draft, tick.token_id, token, tick.outputs, label=label)
+    own = tick.token_id
+    way = leave(draft, own, own, token, tick.outputs, label=label)
     if way is not None:
-        enter(draft, tick.token_id, way.target, way.output, succeeded=True)
+        enter(draft, own, way.target, way.output, succeeded=True)
     return draft.finish(cause)
 
 

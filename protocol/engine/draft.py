@@ -136,6 +136,12 @@ class Draft:
         self.status = Status.QUEUED
         self.event(_QUEUED, token.node)
 
+    def move(self, old_id: int, new_id: int, token: Token) -> None:
+        """Replace the token `old_id`, if it was there before, by `token` under `new_id`."""
+        if old_id != new_id and old_id in self.state.tokens:
+            self.tokens[old_id] = None
+        self.tokens[new_id] = token
+
     def dispatch(self, token_id: int, token: Token) -> None:
         """Run the token's node once this transition is committed."""
         self.tokens[token_id] = token

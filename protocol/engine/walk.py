@@ -13,7 +13,10 @@ NODES_PASSED_MAX: Final = 1_000
 
 
 def enter(draft: Draft, token_id: int, node_id: str, output: Outputs, *, succeeded: bool) -> None:
-    """Go to `node_id` and on, until a node is dispatched or the execution ends.
+    """Move the token to `node_id` and on, until a node is dispatched or the execution ends.
+
+    The token's new id is the number of the step that it enters with, so no two visits of an
+    execution share one: the late end of an earlier node run can never pass for that of another.
 
     `output` is what the source of the way returned, and `succeeded` how it ended. A router without
     a function passes them on as its own. A node over its visit limit is skipped: it uses up a step,
@@ -23,10 +26,10 @@ def enter(draft: Draft, token_id: int, node_id: str, output: Outputs, *, succeed
     taken = draft.state.steps
     for _ in range(NODES_PASSED_MAX):
         node = plan.nodes[node_id]
-        seen = draft.visits.get(node_id)
-        visit = (draft.state.visits.get(node_id, 0) if seen is None else seen) + 1
-        if taken + draft.steps >= plan.max_steps:
-            draft.tokens[token_id] = Token(node=node_id, visit=visit)
+        visit = _next_visit(draft, node_id)
+        step = taken + draft.steps + 1
+        if step > plan.max_steps:
+            draft.move(token_id, step, Token(node=node_id, visit=visit))
             text = f"max_steps of {plan.max_steps} are used up before node {node.name!r}"
             draft.stop(Status.EXHAUSTED, text)
             return
@@ -42,7 +45,8 @@ def enter(draft: Draft, token_id: int, node_id: str, output: Outputs, *, succeed
                     draft.memory[key] = NONE
             if node.function is not None:
                 token = Token(node=node_id, visit=visit, attempt=1, phase=Phase.RUNNING)
-                draft.dispatch(token_id, token)
+                draft.move(token_id, step, token)
+                draft.dispatch(step, token)
                 return
             draft.router_passed(node, visit)
             if node.terminal:
@@ -50,11 +54,12 @@ def enter(draft: Draft, token_id: int, node_id: str, output: Outputs, *, succeed
                 return
             label = route_label(draft, node, output, succeeded=succeeded)
         here = Token(node=node_id, visit=visit)
-        way = leave(draft, token_id, here, output, label=label)
+        way = leave(draft, token_id, step, here, output, label=label)
         if way is None:
             return
         node_id, output, succeeded = way.target, way.output, True
-    draft.tokens[token_id] = Token(node=node_id, visit=draft.visits.get(node_id, 0) + 1)
+    ahead = Token(node=node_id, visit=_next_visit(draft, node_id))
+    draft.move(token_id, taken + draft.steps + 1, ahead)
     text = (
         f"{NODES_PASSED_MAX} nodes were passed in a row and none ran: the routers turn in a circle"
     )
@@ -62,13 +67,20 @@ def enter(draft: Draft, token_id: int, node_id: str, output: Outputs, *, succeed
 
 
 def leave(
-    draft: Draft, token_id: int, token: Token, output: Outputs, *, label: str | None
+    draft: Draft,
+    old_id: int,
+    new_id: int,
+    token: Token,
+    output: Outputs,
+    *,
+    label: str | None,
 ) -> Way | None:
     """Return the way onward from the token's node, which succeeded; None when that ended the
     execution.
 
-    Without an edge to take the execution is complete, unless the condition of one could not be
-    evaluated: then nobody knows where it should have gone on, and it fails.
+    The token is `old_id` in the state, and `new_id` when it is left here. Without an edge to take
+    the execution is complete, unless the condition of one could not be evaluated: then nobody knows
+    where it should have gone on, and it fails.
     """
     node = draft.plan.nodes[token.node]
     way, broken = choose(draft, node, output, succeeded=True, label=label)
@@ -77,6 +89,11 @@ def leave(
     if broken is None:
         draft.complete()
         return None
-    draft.tokens[token_id] = token
+    draft.move(old_id, new_id, token)
     draft.stop(Status.FAILED, f"no edge from node {node.name!r} could be taken: {broken}")
     return None
+
+
+def _next_visit(draft: Draft, node_id: str) -> int:
+    seen = draft.visits.get(node_id)
+    return (draft.state.visits.get(node_id, 0) if seen is None else seen) + 1

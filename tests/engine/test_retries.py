@@ -2,7 +2,7 @@
 
 import pytest
 
-from greenroom.protocol.engine.ticks import Dispatch, NodeErrored, NodeSucceeded, Requeue
+from greenroom.protocol.engine.ticks import Dispatch, NodeErrored, NodeSucceeded, Recover, Requeue
 from greenroom.protocol.engine.transition import RunNode, StartTimer
 from greenroom.protocol.execution import Phase, Status
 from greenroom.protocol.graph import EdgeSpec, NodeSpec
@@ -231,6 +231,31 @@ def test_a_late_end_of_an_earlier_attempt_is_ignored(start):
     assert run.tick(NodeSucceeded(one, 2, 2, {}, 1)) is None
     assert run.tick(NodeSucceeded(one + 1, 1, 2, {}, 1)) is None
     assert run.tick(NodeSucceeded(one, 1, 2, {}, 1)) is not None
+
+
+def test_the_late_end_of_an_earlier_node_never_passes_for_that_of_another(start):
+    """Both are visit 1, attempt 1: the token's id tells them apart."""
+    run = start(["a", "b"], ["a>b"])
+    first = run.token_id
+    late = NodeSucceeded(first, 1, 1, {}, 1)
+    run.tick(late)
+    assert run.token.node == "b"
+    assert run.token_id != first
+    assert run.last.patch.tokens == {first: None, run.token_id: run.token}
+    assert run.tick(late) is None
+    assert run.tick(NodeErrored(first, 1, 1, "x", (), 1)) is None
+
+
+def test_attempts_of_one_visit_keep_the_id_of_their_token(start):
+    """Retry, backoff, recovery and queueing do not move it."""
+    run = start([NodeSpec(id="a", max_retries=9)])
+    first = run.token_id
+    run.fail()
+    run.tick(Requeue(first))
+    run.tick(Dispatch(first))
+    run.tick(Recover(process_death=True, permit=False))
+    run.tick(Dispatch(first))
+    assert run.token_id == first
 
 
 def test_the_end_of_a_run_is_ignored_in_a_backoff(start):
