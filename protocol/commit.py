@@ -10,6 +10,7 @@ from enum import StrEnum
 import msgspec
 
 from greenroom.protocol.execution import Status
+from greenroom.protocol.optional_raw import OptionalRaw
 
 
 class StateKey(msgspec.Struct, frozen=True, array_like=True):
@@ -33,13 +34,13 @@ class StateRead(msgspec.Struct, frozen=True, array_like=True):
     version: int
 
 
-class StateWrite(msgspec.Struct, frozen=True, array_like=True):
+class StateWrite(msgspec.Struct, frozen=True, omit_defaults=True):
     """A write to shared state; value None deletes the key and leaves a tombstone with the new
     version.
     """
 
     key: StateKey
-    value: msgspec.Raw | None
+    value: OptionalRaw = None
 
 
 class IdempotencyClaim(msgspec.Struct, frozen=True, array_like=True):
@@ -55,16 +56,16 @@ class IdempotencyClaim(msgspec.Struct, frozen=True, array_like=True):
     expires_at: float
 
 
-class NewEvent(msgspec.Struct, frozen=True, array_like=True):
+class NewEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """An event to append: `body` is an encoded `events.EventBody`; `payload` is kept beside it,
     read by seq.
     """
 
     body: msgspec.Raw
-    payload: msgspec.Raw | None = None
+    payload: OptionalRaw = None
 
 
-class CursorMove(msgspec.Struct, frozen=True, array_like=True):
+class CursorMove(msgspec.Struct, frozen=True, omit_defaults=True):
     """Moves a log consumer's cursor from `expected` to `seq`, with `state` as its own record
     (None keeps it).
 
@@ -74,7 +75,7 @@ class CursorMove(msgspec.Struct, frozen=True, array_like=True):
     consumer: str
     expected: int
     seq: int
-    state: msgspec.Raw | None = None
+    state: OptionalRaw = None
 
 
 class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -105,9 +106,9 @@ class Commit(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     execution_id: str = ""
     ordinal: int = 0
     expected_seq: int = 0
-    record: msgspec.Raw | None = None  # encoded patch.JournalRecord with seq expected_seq + 1
+    record: OptionalRaw = None  # encoded patch.JournalRecord with seq expected_seq + 1
     summary: Summary | None = None  # present exactly when the status changes
-    snapshot: msgspec.Raw | None = None  # encoded execution.ExecutionState at seq expected_seq + 1
+    snapshot: OptionalRaw = None  # encoded execution.ExecutionState at seq expected_seq + 1
     events: tuple[NewEvent, ...] = ()
     idempotency: tuple[IdempotencyClaim, ...] = ()
     reads: tuple[StateRead, ...] = ()

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from greenroom.protocol.optional_raw import OptionalRaw
 from greenroom.protocol.values import decode_value
 
 
@@ -64,7 +65,7 @@ class EventBody(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     execution: str | None = None
     node: str | None = None
     correlation: str | None = None
-    data: msgspec.Raw | None = None  # an encoded dict of at most EVENT_DATA_BYTES_MAX bytes
+    data: OptionalRaw = None  # an encoded dict of at most EVENT_DATA_BYTES_MAX bytes
     reference: Reference | None = None
     hops: int = 0
 

@@ -10,6 +10,7 @@ import msgspec
 from greenroom.protocol.codec import decode_summary, encode
 from greenroom.protocol.commit import Summary
 from greenroom.protocol.errors import StoreCorrupt
+from greenroom.protocol.optional_raw import OptionalRaw
 
 NIL: Final = msgspec.Raw(b"\xc0")
 _mark: Final = struct.Struct(">Q")
@@ -44,12 +45,12 @@ class ClaimEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     key: str
 
 
-class CursorEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class CursorEntry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A log consumer's position, and its own record when it keeps one."""
 
     consumer: str
     seq: int
-    state: msgspec.Raw | None = None
+    state: OptionalRaw = None
 
 
 class FenceEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
