@@ -1,0 +1,296 @@
+"""What a node's function may use besides its inputs: the `NodeContext`."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from greenroom.actors.kernel.clock import Clock
+from greenroom.actors.kernel.future import Future
+from greenroom.actors.nodes.buffer import StepBuffer
+from greenroom.actors.nodes.functions import FunctionRegistry
+from greenroom.actors.nodes.host import NodesHost
+from greenroom.protocol.codec import encode
+from greenroom.protocol.commit import StateKey
+from greenroom.protocol.errors import InvalidInput, InvalidValue, StateAccessError
+from greenroom.protocol.events import EventBody, EventType
+from greenroom.protocol.isolation import StateScope
+from greenroom.protocol.limits import EVENT_DATA_BYTES_MAX
+from greenroom.protocol.values import encode_value
+
+logger = logging.getLogger("greenroom.node")
+
+
+class TurnGate(Protocol):
+    """Says whose turn a contended key is, and waits for the end of it; from any thread."""
+
+    def holder(self, key: StateKey) -> str | None:
+        """Return the execution that holds the turn of the key, or of its scope; None if free."""
+        ...
+
+    def when_free(self, key: StateKey, execution_id: str) -> Future[bool]:
+        """Return a future: True once nobody else holds or awaits the key's turn, False if that
+        took too long."""
+        ...
+
+
+class NodeContext:
+    """One run of one node: who it is, the state it may use, and the events it publishes.
+
+    Writes, updates and events are buffered and become visible all together when the node's step
+    closes; a failed, cancelled or repeated attempt leaves nothing behind. Reads see the node's own
+    writes over what is committed. A missing key reads as `default`.
+
+    The async methods are for async functions. Plain functions use those ending in `_sync`, which
+    obey the same rules; on the nodes' event loop (an `inline` node) they raise StateAccessError
+    where they would have to wait. Not to be used after the function has returned.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_clock",
+        "_functions",
+        "_gate",
+        "_hops",
+        "_host",
+        "attempt",
+        "correlation_id",
+        "execution_id",
+        "goal",
+        "logger",
+        "node_id",
+        "stream_id",
+        "visit",
+    )
+
+    def __init__(
+        self,
+        *,
+        execution_id: str,
+        node_id: str,
+        stream_id: str,
+        correlation_id: str,
+        visit: int,
+        attempt: int,
+        goal: Any,
+        hops: int,
+        buffer: StepBuffer,
+        gate: TurnGate | None,
+        host: NodesHost,
+        functions: FunctionRegistry,
+        clock: Clock,
+    ) -> None:
+        self.execution_id = execution_id
+        self.node_id = node_id
+        self.stream_id = stream_id
+        self.correlation_id = correlation_id
+        self.visit = visit
+        self.attempt = attempt
+        self.goal = goal
+        self.logger = logger
+        self._hops = hops
+        self._buffer = buffer
+        self._gate = gate
+        self._host = host
+        self._functions = functions
+        self._clock = clock
+
+    @property
+    def entry_point(self) -> str:
+        """The entry point that the execution came in by; its stream has the same id."""
+        return self.stream_id
+
+    def __repr__(self) -> str:
+        return f"NodeContext({self.execution_id!r}, {self.node_id!r}, attempt={self.attempt})"
+
+    # --- for async functions
+
+    async def read(self, key: str, default: Any = None, scope: StateScope | None = None) -> Any:
+        """Return a copy of a value; without a scope from execution memory, stream, then global.
+
+        Raises KeyNotAllowed for execution memory that the node does not declare, IsolationError
+        for a wider scope under `isolated`.
+        """
+        await self._wait(self._buffer.shared_keys(key, _scope(scope)))
+        return self._buffer.read(key, default, _scope(scope))
+
+    async def read_all(self, scope: StateScope | None = None) -> dict[str, Any]:
+        """Return a copy of everything in a scope; without one of all, the narrower winning."""
+        scopes = self._buffer.scopes(_scope(scope))
+        if not scopes:
+            return self._buffer.read_all(_scope(scope))
+        await self._wait(scopes)
+        return await self._host.in_pool(lambda: self._buffer.read_all(_scope(scope)))
+
+    async def write(self, key: str, value: Any, scope: StateScope = StateScope.EXECUTION) -> None:
+        """Set a key when the step closes. In execution scope it becomes an output of the node.
+
+        Raises InvalidValue with the path of what cannot be stored, and as `read`.
+        """
+        self._buffer.write({key: value}, _given(scope))
+
+    async def write_batch(
+        self, values: dict[str, Any], scope: StateScope = StateScope.EXECUTION
+    ) -> None:
+        """Set several keys; if one of them cannot be set, none is."""
+        self._buffer.write(values, _given(scope))
+
+    async def delete(self, key: str, scope: StateScope = StateScope.EXECUTION) -> None:
+        """Remove a key when the step closes; in execution memory its value becomes None."""
+        self._buffer.delete(key, _given(scope))
+
+    async def update(
+        self,
+        key: str,
+        function: str | Callable[..., Any],
+        *arguments: Any,
+        scope: StateScope = StateScope.EXECUTION,
+    ) -> None:
+        """Replace a value by `function(value, *arguments)`, where None stands for no value.
+
+        The function is a registered plain one, given by name or itself, and pure: when another
+        step changes the key first it is called again on the newer value, and not the whole node.
+        Never loses an update, whatever the isolation level. Returns nothing, because the value is
+        only certain once the step has closed.
+        """
+        given = _given(scope)
+        name = self._functions.name_of(function)
+        await self._wait(self._buffer.shared_keys(key, given))
+        self._buffer.update(key, name, arguments, given)
+
+    async def compare_and_set(
+        self,
+        key: str,
+        expected: Any,
+        value: Any,
+        scope: StateScope = StateScope.EXECUTION,
+    ) -> bool:
+        """Set `value` if the present one equals `expected` (None: no value); say whether it did.
+
+        After True the step closes only if the key is as it was seen; else the node runs again.
+        """
+        given = _given(scope)
+        await self._wait(self._buffer.shared_keys(key, given))
+        return self._buffer.compare_and_set(key, expected, value, given)
+
+    # --- for plain functions
+
+    def read_sync(self, key: str, default: Any = None, scope: StateScope | None = None) -> Any:
+        """As `read`."""
+        self._wait_sync(self._buffer.shared_keys(key, _scope(scope)))
+        return self._buffer.read(key, default, _scope(scope))
+
+    def read_all_sync(self, scope: StateScope | None = None) -> dict[str, Any]:
+        """As `read_all`. On the nodes' event loop only where no shared state has to be scanned."""
+        scopes = self._buffer.scopes(_scope(scope))
+        if scopes and asyncio._get_running_loop() is not None:
+            raise StateAccessError(
+                "read_all_sync would block the event loop: use `await ctx.read_all()` in an async "
+                "function, or a plain node that is not inline"
+            )
+        self._wait_sync(scopes)
+        return self._buffer.read_all(_scope(scope))
+
+    def write_sync(self, key: str, value: Any, scope: StateScope = StateScope.EXECUTION) -> None:
+        """As `write`."""
+        self._buffer.write({key: value}, _given(scope))
+
+    def write_batch_sync(
+        self, values: dict[str, Any], scope: StateScope = StateScope.EXECUTION
+    ) -> None:
+        """As `write_batch`."""
+        self._buffer.write(values, _given(scope))
+
+    def delete_sync(self, key: str, scope: StateScope = StateScope.EXECUTION) -> None:
+        """As `delete`."""
+        self._buffer.delete(key, _given(scope))
+
+    def update_sync(
+        self,
+        key: str,
+        function: str | Callable[..., Any],
+        *arguments: Any,
+        scope: StateScope = StateScope.EXECUTION,
+    ) -> None:
+        """As `update`."""
+        given = _given(scope)
+        name = self._functions.name_of(function)
+        self._wait_sync(self._buffer.shared_keys(key, given))
+        self._buffer.update(key, name, arguments, given)
+
+    def compare_and_set_sync(
+        self,
+        key: str,
+        expected: Any,
+        value: Any,
+        scope: StateScope = StateScope.EXECUTION,
+    ) -> bool:
+        """As `compare_and_set`."""
+        given = _given(scope)
+        self._wait_sync(self._buffer.shared_keys(key, given))
+        return self._buffer.compare_and_set(key, expected, value, given)
+
+    # --- for both
+
+    def publish(self, event_type: EventType | str, data: dict[str, Any] | None = None) -> None:
+        """Append an event to the log when the step closes; `event_type` is usually "custom".
+
+        Raises InvalidInput for an unknown type, InvalidValue for data that is not a dict of
+        storable values, ValueTooLarge over 4 KiB of them: publish a key of state instead.
+        """
+        try:
+            kind = EventType(event_type)
+        except ValueError:
+            raise InvalidInput(
+                f"there is no event type {event_type!a:.80}: use 'custom' and name it in the data"
+            ) from None
+        raw: msgspec.Raw | None = None
+        if data is not None and not isinstance(data, dict):
+            raise InvalidValue("$", f"the data of an event is a dict, not a {type(data).__name__}")
+        if data:
+            raw = msgspec.Raw(encode_value(data, "$", EVENT_DATA_BYTES_MAX))
+        body = EventBody(
+            type=kind.value,
+            at=self._clock.now(),
+            stream=self.stream_id,
+            execution=self.execution_id,
+            node=self.node_id,
+            correlation=self.correlation_id,
+            data=raw,
+            hops=self._hops,
+        )
+        self._buffer.events.append(msgspec.Raw(encode(body)))
+
+    async def _wait(self, keys: tuple[StateKey, ...]) -> None:
+        """Under `synchronized`, unless this step holds turns: let those who hold them finish."""
+        gate = self._gate
+        if gate is not None:
+            for key in keys:
+                if gate.holder(key) not in (None, self.execution_id):
+                    await gate.when_free(key, self.execution_id)
+
+    def _wait_sync(self, keys: tuple[StateKey, ...]) -> None:
+        gate = self._gate
+        if gate is not None:
+            for key in keys:
+                if gate.holder(key) not in (None, self.execution_id):
+                    if asyncio._get_running_loop() is not None:
+                        raise StateAccessError(
+                            f"key {key.key!r} is contended and waiting for it would block the "
+                            "event loop: make the function async, or plain without inline=True"
+                        )
+                    gate.when_free(key, self.execution_id).get()
+
+
+def _scope(scope: StateScope | str | None) -> StateScope | None:
+    return None if scope is None else _given(scope)
+
+
+def _given(scope: StateScope | str) -> StateScope:
+    try:
+        return StateScope(scope)
+    except ValueError:
+        choices = ", ".join(StateScope)
+        raise InvalidInput(f"scope is {scope!a:.40}: use one of {choices}") from None

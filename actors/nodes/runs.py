@@ -1,0 +1,125 @@
+"""One run of one node: what it is asked with, and how its end is told."""
+
+import asyncio
+from typing import Any, Protocol
+
+import msgspec
+
+from greenroom.actors.nodes.buffer import StepBuffer
+from greenroom.actors.nodes.functions import (
+    NodePlan,
+    encode_outputs,
+    error_text,
+    error_types,
+    may_be_retried,
+)
+from greenroom.actors.nodes.pool import PoolCall
+from greenroom.protocol.isolation import IsolationLevel
+from greenroom.protocol.messages import NodeResult
+
+
+class ControlRef(Protocol):
+    """Where a stream's results go; an ActorRef."""
+
+    def tell(self, message: Any, *, control: bool = ...) -> None:
+        """Send without waiting."""
+        ...
+
+
+class StreamBinding:
+    """One instance of a stream, as the runner knows it. Results carry its incarnation."""
+
+    __slots__ = ("incarnation", "isolation", "ref", "results", "stream_id")
+
+    def __init__(
+        self, *, ref: ControlRef, stream_id: str, incarnation: int, isolation: IsolationLevel | str
+    ) -> None:
+        self.ref = ref
+        self.stream_id = stream_id
+        self.incarnation = incarnation
+        self.isolation = IsolationLevel(isolation)
+        self.results: list[NodeResult] = []  # not delivered yet; on the nodes' loop only
+
+
+class NodeRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of one node. `memory` is the run's own shallow copy of execution memory."""
+
+    execution_id: str
+    token_id: int
+    node: str
+    visit: int
+    attempt: int
+    memory: dict[str, msgspec.Raw]
+    correlation_id: str
+    holds_turns: bool = False
+    hops: int = 0
+
+
+class Running:
+    """A node run that has not ended. Changed only on the nodes' loop.
+
+    `success` and `failure` make its result; they run where the function ended.
+    """
+
+    __slots__ = ("began", "binding", "buffer", "call", "over", "plan", "run", "task")
+
+    def __init__(self, binding: StreamBinding, run: NodeRun, plan: NodePlan, began: float) -> None:
+        self.binding = binding
+        self.run = run
+        self.plan = plan
+        self.began = began  # monotonic seconds
+        self.buffer: StepBuffer | None = None
+        self.task: asyncio.Task[Any] | None = None
+        self.call: PoolCall | None = None
+        self.over = False  # ended or cancelled: nothing more is reported
+
+    def success(self, value: object, now: float) -> NodeResult:
+        """Return the result of a function that returned `value`, with all that it buffered.
+
+        Raises as `encode_outputs`.
+        """
+        run = self.run
+        outputs, route = encode_outputs(self.plan, value)
+        latency_ms = int((now - self.began) * 1000)
+        buffer = self.buffer
+        if buffer is None:
+            return NodeResult(
+                execution_id=run.execution_id,
+                token_id=run.token_id,
+                visit=run.visit,
+                attempt=run.attempt,
+                latency_ms=latency_ms,
+                outputs=outputs,
+                route=route,
+            )
+        return NodeResult(
+            execution_id=run.execution_id,
+            token_id=run.token_id,
+            visit=run.visit,
+            attempt=run.attempt,
+            latency_ms=latency_ms,
+            outputs={**buffer.outputs(), **outputs},
+            route=route,
+            reads=buffer.reads(),
+            writes=buffer.writes(),
+            updates=buffer.updates(),
+            events=tuple(buffer.events),
+        )
+
+    def failure(self, error: BaseException, now: float) -> NodeResult:
+        """Return the result of a run that failed; what it buffered is dropped."""
+        return failure_of(self.run, error, int((now - self.began) * 1000))
+
+
+def failure_of(run: NodeRun, error: BaseException, latency_ms: int = 0) -> NodeResult:
+    """Return the result of a run that failed, or could not even start."""
+    return NodeResult(
+        execution_id=run.execution_id,
+        token_id=run.token_id,
+        visit=run.visit,
+        attempt=run.attempt,
+        latency_ms=latency_ms,
+        error=error_text(error),
+        error_types=error_types(error),
+        retryable=may_be_retried(error),
+    )
