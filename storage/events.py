@@ -41,6 +41,8 @@ def read(txn: Transaction, from_seq: int, limit: int) -> list[tuple[int, EventBo
     while len(found) < limit:
         page = txn.range(Table.EVENTS, pack_number(start), KEY_END, _CHUNKS_PAGE)
         for key, raw in page:
+            if len(found) == limit:
+                return found
             chunk = bodies(raw)
             first = unpack_number(key) - len(chunk) + 1
             if first > start:
