@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from greenroom.protocol.errors import InvalidConfig
+from greenroom.protocol.event_filter import event_types
 from greenroom.protocol.ids import validate_id
 from greenroom.protocol.isolation import IsolationLevel
 from greenroom.protocol.limits import (
@@ -109,6 +110,7 @@ def _check_event_trigger(where: str, config: dict[str, Any]) -> None:
         isinstance(types, list | tuple) and all(isinstance(item, str) for item in types),
         where + "trigger_config['event_types'] must be a list of event type names",
     )
+    event_types(where + "trigger_config['event_types']", types)
     for key in ("filter_stream", "filter_node"):
         require(
             config.get(key) is None or isinstance(config[key], str),
