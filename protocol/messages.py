@@ -50,7 +50,11 @@ class Barrier(Message, frozen=True, tag="barrier"):
     """Asked: answered (None) when everything told before it is durable or refused."""
 
 
-WriterMessage = CommitBatch | CommitNow | RaiseFence | Barrier
+class StoreProbe(Message, frozen=True, tag="store_probe"):
+    """Time to see whether a store that refused writes takes them again."""
+
+
+WriterMessage = CommitBatch | CommitNow | RaiseFence | Barrier | StoreProbe
 
 
 # --- to an execution stream
@@ -174,6 +178,10 @@ class StoreBack(Message, frozen=True, tag="store_back"):
     """The store writes again: submit what was unavailable."""
 
 
+class Drain(Message, frozen=True, tag="drain"):
+    """Asked: start no more nodes; answered (True) when none runs and no commit is in flight."""
+
+
 StreamMessage = (
     CommitAcks
     | Trigger
@@ -184,6 +192,7 @@ StreamMessage = (
     | TurnsGranted
     | UpdatesReapplied
     | StoreBack
+    | Drain
 )
 
 
@@ -239,5 +248,11 @@ class FoldTick(Message, frozen=True, tag="fold_tick"):
     """Time to fold and commit what has gathered."""
 
 
-BusMessage = EventsAppended
-ConsumerMessage = EventsAppended | CommitAcks | FoldTick
+class CatchUp(Message, frozen=True, tag="catch_up"):
+    """Asked: answered with the seq (int) up to which the log has been read, which is at least as
+    far as it was durable when this was asked.
+    """
+
+
+BusMessage = EventsAppended | CatchUp
+ConsumerMessage = EventsAppended | FoldTick | CatchUp
