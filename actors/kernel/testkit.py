@@ -34,8 +34,8 @@ class VirtualClock:
         self._elapsed += seconds
 
 
-class _IdleSelector(selectors.DefaultSelector):  # type: ignore[valid-type, misc]
-    """Never waits: where a loop would sleep, virtual time goes on, or the loop is idle and stops."""
+class _IdleSelector(selectors.DefaultSelector):
+    """Never waits: where a loop would sleep, virtual time goes on, or the loop stops."""
 
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class _IdleSelector(selectors.DefaultSelector):  # type: ignore[valid-type, misc
         if ready or timeout == 0:
             return ready
         now = self._clock.monotonic()
-        if timeout is not None and now + timeout <= self.until:
+        if timeout is not None and now + timeout <= self.until + 1e-9:
             self._clock.advance(timeout)
         else:
             self.on_idle()
@@ -158,7 +158,7 @@ class Probe(Actor[Any]):
 
 
 class Condition:
-    """Something that a test waits for: threads report with `add`, the test waits without sleeping."""
+    """Something that a test waits for: threads report it with `add`; nobody sleeps."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

@@ -1,0 +1,539 @@
+"""Traps of thread-based actors that this kernel avoids, one test each, in a fixed order (T1 to T21)."""
+
+import asyncio
+import logging
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from functools import partial
+from typing import Any, ClassVar
+
+import msgspec
+import pykka
+import pytest
+
+from greenroom.actors.kernel.actor import Actor
+from greenroom.actors.kernel.cell import ChildExit
+from greenroom.actors.kernel.dispatcher import ThreadDispatcher
+from greenroom.actors.kernel.future import Future
+from greenroom.actors.kernel.loop_actor import LoopActor
+from greenroom.actors.kernel.mailbox import Envelope, Mailbox
+from greenroom.actors.kernel.ref import ActorRef
+from greenroom.actors.kernel.specs import ChildSpec
+from greenroom.actors.kernel.system import ActorSystem
+from greenroom.actors.kernel.testkit import Condition
+from greenroom.protocol.errors import ActorStopped, AskTimedOut, InvalidInput, MailboxOverflow
+
+
+class Do(msgspec.Struct, frozen=True, tag="do"):
+    """Run the script of that name."""
+
+    what: str
+    items: list[int] = []
+
+
+class Scripted(Actor[Do]):
+    """Does what a test's script says; the script is shared by all instances."""
+
+    messages: ClassVar[Any] = Do
+
+    def __init__(self, **script: Any) -> None:
+        self.script = script
+
+    def on_start(self) -> Any:
+        return self.script.get("on_start", lambda actor: None)(self)
+
+    def on_stop(self) -> Any:
+        return self.script.get("on_stop", lambda actor: None)(self)
+
+    def on_failure(self, *error: Any) -> Any:
+        return self.script.get("on_failure", lambda actor, error: None)(self, error[1])
+
+    def handle(self, message: Do) -> Any:
+        return self.script[message.what](self, message)
+
+
+class ScriptedThread(Scripted):
+    dispatcher_kind = "thread"
+
+
+def once(*errors: BaseException) -> Any:
+    """A script that raises each error once, then answers how often it was called."""
+    left = list(errors)
+    calls: list[int] = []
+
+    def run(*_: Any) -> int:
+        calls.append(1)
+        if left:
+            raise left.pop(0)
+        return len(calls)
+
+    return run
+
+
+def watch_exits(system: ActorSystem, address: str) -> Condition:
+    """What the supervisor is told about one child, from now on."""
+    exits = Condition()
+    cell = system._cells[address]
+    tell = cell.on_exit
+
+    def record(event: ChildExit) -> None:
+        exits.add(event)
+        assert tell is not None
+        tell(event)
+
+    cell.on_exit = record
+    return exits
+
+
+def spawn(system: ActorSystem, kind: type[Scripted] = Scripted, **script: Any) -> ActorRef[Do]:
+    ref = system.spawn(partial(kind, **script), id="scripted")
+    ref.ready().get(timeout=10)
+    return ref
+
+
+@pytest.mark.parametrize("kind", [Scripted, ScriptedThread])
+def test_t1_an_error_in_an_ask_crashes_the_actor_and_the_supervisor_is_told_once(
+    system: ActorSystem, kind: type[Scripted]
+) -> None:
+    failures = Condition()
+    ref = spawn(
+        system, kind, boom=once(ValueError()), on_failure=lambda actor, error: failures.add(error)
+    )
+    exits = watch_exits(system, "scripted")
+    assert ref.ask(Do("boom")).get(timeout=10) == 2, "the next instance answers the same asker"
+    assert len(exits.wait(1)) == 1
+    assert [type(e) for e in failures.values] == [ValueError]
+
+
+def test_t1_a_refusal_is_a_reply_and_not_a_fault(system: ActorSystem) -> None:
+    def refuse(actor: Scripted, message: Do) -> None:
+        raise InvalidInput("no")
+
+    ref = spawn(system, refuse=refuse)
+    with pytest.raises(InvalidInput):
+        ref.ask(Do("refuse")).get(timeout=10)
+    assert ref.stats().incarnation == 1
+
+
+def test_t2_an_error_in_a_tell_loses_no_message_of_the_inbox(system: ActorSystem) -> None:
+    seen = Condition()
+    hold = threading.Event()
+    ref = spawn(
+        system,
+        ScriptedThread,
+        hold=lambda a, m: hold.wait(10) and None,
+        boom=once(ValueError()),
+        note=lambda a, m: seen.add(m.items[0]),
+    )
+    ref.tell(Do("hold"))
+    ref.tell(Do("boom"))
+    for number in range(50):
+        ref.tell(Do("note", [number]))
+    hold.set()
+    assert seen.wait(50) == list(range(50))
+
+
+def test_t3_a_failed_start_is_told_once_and_tried_again(system: ActorSystem) -> None:
+    failures = Condition()
+    ref = system.spawn(
+        partial(
+            Scripted,
+            on_start=once(RuntimeError("first start")),
+            on_failure=lambda actor, error: failures.add(str(error)),
+            ping=lambda a, m: "pong",
+        )
+    )
+    assert ref.ask(Do("ping")).get(timeout=10) == "pong"
+    assert failures.values == ["first start"]
+    assert ref.stats().incarnation == 2
+
+
+def test_t4_an_error_in_on_stop_is_shown_to_whoever_stops_the_actor(system: ActorSystem) -> None:
+    ref = spawn(system, on_stop=once(RuntimeError("cannot clean up")))
+    exits = watch_exits(system, "scripted")
+    assert ref.stop().get(timeout=10) is False
+    assert repr(exits.wait(1)[0].error) == "RuntimeError('cannot clean up')"
+    assert not ref.is_alive()
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(3), KeyboardInterrupt()])
+@pytest.mark.parametrize("kind", [Scripted, ScriptedThread])
+def test_t5_a_base_exception_ends_one_instance_and_no_bystander(
+    system: ActorSystem, kind: type[Scripted], error: BaseException
+) -> None:
+    bystander = system.spawn(partial(Scripted, ping=lambda a, m: a.incarnation), id="bystander")
+    ref = spawn(system, kind, boom=once(error))
+    assert ref.ask(Do("boom")).get(timeout=10) == 2
+    assert bystander.ask(Do("ping")).get(timeout=10) == 1
+
+
+def test_t5_a_base_exception_in_a_coroutine_does_not_end_the_loop(system: ActorSystem) -> None:
+    fail = once(SystemExit(3))
+
+    async def boom(actor: Scripted, message: Do) -> int:
+        await asyncio.sleep(0)
+        result: int = fail()
+        return result
+
+    ref = spawn(system, boom=boom)
+    assert ref.ask(Do("boom")).get(timeout=10) == 2
+
+
+def test_t6_settling_the_reply_from_outside_harms_nobody(system: ActorSystem) -> None:
+    started, go = threading.Event(), threading.Event()
+
+    def slow(actor: Scripted, message: Do) -> str:
+        started.set()
+        go.wait(10)
+        return "late"
+
+    ref = spawn(system, ScriptedThread, slow=slow, ping=lambda a, m: "pong")
+    future = ref.ask(Do("slow"))
+    started.wait(10)
+    future.set("from outside")
+    go.set()
+    assert ref.ask(Do("ping")).get(timeout=10) == "pong"
+    assert future.get() == "from outside"
+    assert ref.stats().incarnation == 1
+
+
+def test_t7_a_message_put_while_the_mailbox_closes_is_refused_or_handed_back() -> None:
+    """Threads put while another closes; every message is either refused to its sender or in the rest."""
+    for _ in range(50):
+        mailbox = Mailbox("x", 10_000, lambda: None)
+        accepted: list[list[bytes]] = [[], [], []]
+        barrier = threading.Barrier(4)
+
+        def put(
+            mine: list[bytes], mailbox: Mailbox = mailbox, barrier: threading.Barrier = barrier
+        ) -> None:
+            barrier.wait()
+            try:
+                for number in range(200):
+                    mailbox.put(b"%d" % number)
+                    mine.append(b"%d" % number)
+            except ActorStopped:
+                return
+
+        threads = [threading.Thread(target=put, args=(mine,)) for mine in accepted]
+        for thread in threads:
+            thread.start()
+        barrier.wait()
+        left = mailbox.close()
+        for thread in threads:
+            thread.join()
+        assert len(left) == sum(map(len, accepted))
+
+
+@pytest.mark.asyncio
+async def test_t8_awaiting_a_reply_leaves_the_loop_free(system: ActorSystem) -> None:
+    go = threading.Event()
+    ref = system.spawn(partial(ScriptedThread, slow=lambda a, m: go.wait(10)))
+    waiting = asyncio.ensure_future(asyncio.wait_for(ref.ask(Do("slow")), 10))
+    ticks = 0
+    for _ in range(50):
+        await asyncio.sleep(0)
+        ticks += 1
+    assert not waiting.done()
+    go.set()
+    assert await waiting is True
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await Future[None]()
+
+
+@pytest.mark.parametrize("give_up", ["timeout", "cancel"])
+def test_t9_a_request_that_nobody_waits_for_is_skipped_unread(
+    system: ActorSystem, give_up: str
+) -> None:
+    started, go = threading.Event(), threading.Event()
+    ran: list[str] = []
+
+    def hold(actor: Scripted, message: Do) -> None:
+        started.set()
+        go.wait(10)
+
+    ref = spawn(system, ScriptedThread, hold=hold, late=lambda a, m: ran.append("late"))
+    ref.tell(Do("hold"))
+    started.wait(10)
+    if give_up == "timeout":
+        with pytest.raises(AskTimedOut):
+            ref.ask(Do("late"), timeout=0.01).get()
+    else:
+        assert ref.ask(Do("late")).cancel()
+    go.set()
+    ref.ask(Do("hold")).get(timeout=10)
+    assert ran == []
+    assert ref.stats().skipped == 1
+
+
+def test_t10_stop_and_control_messages_pass_the_backlog(system: ActorSystem) -> None:
+    started, go = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def hold(actor: Scripted, message: Do) -> None:
+        started.set()
+        go.wait(10)
+
+    ref = spawn(system, ScriptedThread, hold=hold, note=lambda a, m: order.append(str(m.items)))
+    ref.tell(Do("hold"))
+    started.wait(10)
+    for _ in range(10):
+        ref.tell(Do("note", [1]))
+    control = ref.ask(Do("note", [2]), control=True)
+    control.add_done_callback(lambda _: stopping.append(ref.stop()))
+    stopping: list[Future[bool]] = []
+    go.set()
+    control.get(timeout=10)
+    assert order[0] == "[2]"
+    assert stopping[0].get(timeout=10)
+    assert len(order) < 11, "the stop did not wait for the backlog"
+    assert system.dead_letters.counts()["stopped"] == 11 - len(order)
+
+
+def test_t11_a_full_mailbox_refuses_at_once_and_still_can_be_stopped(system: ActorSystem) -> None:
+    class Small(ScriptedThread):
+        user_limit = 3
+
+    started, go = threading.Event(), threading.Event()
+
+    def hold(actor: Scripted, message: Do) -> None:
+        started.set()
+        go.wait(10)
+
+    ref = spawn(system, Small, hold=hold)
+    ref.tell(Do("hold"))
+    started.wait(10)
+    for _ in range(3):
+        ref.tell(Do("hold"))
+    with pytest.raises(MailboxOverflow) as refused:
+        ref.tell(Do("hold"))
+    assert (refused.value.address, refused.value.limit) == ("scripted", 3)
+    with pytest.raises(MailboxOverflow):
+        ref.ask(Do("hold")).get(timeout=10)
+    stopped = ref.stop()
+    go.set()
+    assert stopped.get(timeout=10)
+    assert ref.stats().rejected == 2
+
+
+@pytest.mark.parametrize("kind", [Scripted, ScriptedThread])
+def test_t12_an_actor_that_waits_for_itself_is_told_so(
+    system: ActorSystem, kind: type[Scripted]
+) -> None:
+    def ask_self(actor: Scripted, message: Do) -> str:
+        try:
+            actor.ref.ask(Do("ping")).get()
+        except RuntimeError as error:
+            return str(error)
+        return "no error"
+
+    ref = spawn(system, kind, ask_self=ask_self, ping=lambda a, m: None)
+    assert "await the future" in (text := ref.ask(Do("ask_self")).get(timeout=10)) or (
+        "its own answer" in text
+    )
+
+
+def test_t13_a_second_get_of_a_hooked_future_keeps_its_timeout() -> None:
+    entered, go = threading.Event(), threading.Event()
+    source: Future[int] = Future()
+
+    def slow(value: int) -> int:
+        entered.set()
+        go.wait(10)
+        return value + 1
+
+    mapped = source.map(slow)
+    source.set(1)
+    first = threading.Thread(target=mapped.get)
+    first.start()
+    entered.wait(10)
+    with pytest.raises(pykka.Timeout):
+        mapped.get(timeout=0.01)
+    go.set()
+    first.join()
+    assert mapped.get() == 2
+
+
+def test_t14_a_thread_that_cannot_start_is_a_failed_start_and_is_tried_again(
+    system: ActorSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = ThreadDispatcher.start
+    refused = once(RuntimeError("can't start new thread"))
+
+    def flaky(self: ThreadDispatcher) -> None:
+        refused()
+        start(self)
+
+    monkeypatch.setattr(ThreadDispatcher, "start", flaky)
+    ref = system.spawn(partial(ScriptedThread, ping=lambda a, m: "pong"))
+    assert ref.ask(Do("ping")).get(timeout=10) == "pong"
+
+
+EXIT = """
+    import sys, threading
+    from functools import partial
+    from typing import Any
+    import msgspec
+    from greenroom.actors.kernel.actor import Actor
+    from greenroom.actors.kernel.system import ActorSystem
+
+    class Hang(msgspec.Struct, frozen=True, tag="hang"): pass
+
+    class Saver(Actor[Hang]):
+        messages = Hang
+        dispatcher_kind = {kind!r}
+        def on_stop(self): print("on_stop ran", flush=True)
+        def handle(self, message):
+            started.set()
+            threading.Event().wait()
+
+    started = threading.Event()
+    system = ActorSystem(exit_timeout=1.0, watchdog_limit_s=None)
+    system.start()
+    ref = system.spawn(Saver)
+    ref.ready().get(timeout=10)
+    {action}
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "action", "code", "saved"),
+    [
+        ("loop", "pass", 0, True),
+        ("thread", "pass", 0, True),
+        ("loop", "raise SystemExit(3)", 3, True),
+        ("loop", "raise ValueError", 1, True),
+        ("thread", "ref.tell(Hang()); started.wait(10)", 0, False),
+        ("loop", "ref.tell(Hang()); started.wait(10)", 0, False),
+    ],
+)
+def test_t15_t16_the_process_exits_and_on_stop_runs(
+    kind: str, action: str, code: int, saved: bool
+) -> None:
+    """A real process ends without stop(): in order if the actors can, within the limit if one hangs."""
+    script = textwrap.dedent(EXIT).format(kind=kind, action=action)
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert run.returncode == code, run.stderr
+    assert ("on_stop ran" in run.stdout) is saved
+
+
+def test_t17_stopping_thousands_takes_time_in_proportion(system: ActorSystem) -> None:
+    """The registry is a dict: 2,000 actors start and stop in seconds, and each is found at once."""
+    refs = [system.spawn(partial(Scripted), id=f"a{number}") for number in range(2000)]
+    refs[-1].ready().get(timeout=20)
+    began = time.monotonic()
+    assert all(system.ref(ref.address) is ref for ref in refs)
+    assert time.monotonic() - began < 0.5
+    assert system.stop(20.0)
+
+
+def test_t18_a_stuck_actor_delays_the_stop_by_its_own_deadline_only() -> None:
+    go, started = threading.Event(), threading.Event()
+    stopped = Condition()
+
+    def hang(actor: Scripted, message: Do) -> None:
+        started.set()
+        go.wait(30)
+
+    with ActorSystem("stuck") as system:
+        system.spawn(partial(Scripted, on_stop=lambda a: stopped.add("first")), id="first")
+        stuck = system.spawn(
+            ChildSpec("stuck", partial(ScriptedThread, hang=hang), shutdown_timeout=0.05)
+        )
+        system.spawn(partial(Scripted, on_stop=lambda a: stopped.add("last")), id="last")
+        hung = stuck.ask(Do("hang"))
+        started.wait(10)
+        queued = stuck.ask(Do("hang"))
+        system.stop(10.0)
+        assert stopped.values == ["last", "first"]
+        for future in (hung, queued):
+            with pytest.raises(ActorStopped):
+                future.get(timeout=10)
+        go.set()
+
+
+def test_t19_a_refusal_writes_no_traceback(
+    system: ActorSystem, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(actor: Scripted, message: Do) -> None:
+        raise InvalidInput("no")
+
+    ref = spawn(system, refuse=refuse)
+    with caplog.at_level(logging.DEBUG, logger="greenroom"), pytest.raises(InvalidInput):
+        ref.ask(Do("refuse")).get(timeout=10)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_t20_a_reference_costs_nothing_to_make_and_looks_into_no_actor(
+    system: ActorSystem,
+) -> None:
+    """There is no proxy to build: an actor whose attributes lead back to itself is no trouble."""
+
+    class Loops(Scripted):
+        def on_start(self) -> None:
+            self.myself = self
+
+    ref = spawn(system, Loops, ping=lambda a, m: a.myself is a)
+    assert ref.ask(Do("ping")).get(timeout=10) is True
+
+
+def test_t21_nothing_mutable_is_shared_by_a_message_or_a_reply(system: ActorSystem) -> None:
+    kept: list[list[int]] = []
+
+    def keep(actor: Scripted, message: Do) -> list[int]:
+        kept.append(message.items)
+        return message.items
+
+    ref = spawn(system, keep=keep)
+    mine = [1, 2]
+    reply = ref.ask(Do("keep", mine))
+    mine.append(3)
+    answer = reply.get(timeout=10)
+    answer.append(4)
+    assert kept == [[1, 2]]
+
+
+def test_a_pykka_actor_on_the_loop_skips_what_nobody_waits_for() -> None:
+    started, go = threading.Event(), threading.Event()
+    ran: list[str] = []
+
+    class Slow(LoopActor):
+        async def hold(self) -> None:
+            started.set()
+            await asyncio.get_running_loop().run_in_executor(None, go.wait, 10)
+
+        def on_receive(self, message: Any) -> Any:
+            if message == "hold":
+                return self.hold()
+            ran.append(message)
+            return None
+
+    ref = Slow.start()
+    ref.tell("hold")
+    started.wait(10)
+    late: Any = ref.ask("late", block=False)
+    late.cancel()
+    go.set()
+    assert ref.ask("now", timeout=10) is None
+    assert ran == ["now"]
+    assert ref.stop(timeout=10)
+
+
+def test_an_envelope_says_how_often_it_was_delivered(system: ActorSystem) -> None:
+    attempts: list[int] = []
+    fail = once(ValueError())
+
+    def count(actor: Scripted, message: Do) -> None:
+        attempts.append(actor.header.attempt)
+        fail()
+
+    ref = spawn(system, count=count)
+    ref.ask(Do("count")).get(timeout=10)
+    assert attempts == [1, 2]
+    assert Envelope(b"").crashes == 0
