@@ -61,7 +61,8 @@ class Readable(Protocol):
 def check(store: Readable | str | Path) -> list[str]:
     """Return what is wrong with a store, one line each; empty when all is well.
 
-    A path is opened for reading, which raises the errors of `open_reader`. At most PROBLEMS_MAX lines are returned.
+    A path is opened for reading, which raises the errors of `open_reader`. At most PROBLEMS_MAX
+    lines are returned.
     """
     if not isinstance(store, (str, Path)):
         return store.read(_check)

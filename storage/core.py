@@ -7,10 +7,11 @@ from pathlib import Path
 from threading import RLock
 from typing import Final, Protocol, TypeVar
 
-from greenroom.protocol.commit import Commit, CommitOutcome, OutcomeKind
+from greenroom.protocol.commit import Commit, CommitOutcome
 from greenroom.protocol.errors import CommitRefused, StoreClosed, StoreUnavailable
 from greenroom.storage import cursors
 from greenroom.storage.group import Group
+from greenroom.storage.outcomes import refused, unavailable
 from greenroom.storage.reader import Reader
 from greenroom.storage.store import StoreOptions, StoreStats
 from greenroom.storage.tables import Table, Transaction, WriteTransaction
@@ -101,7 +102,7 @@ class StoreCore(ABC):
         with self._lock:
             self._check_usable()
             if self.degraded is not None:
-                return [_unavailable(commit, self.degraded) for commit in commits]
+                return [unavailable(commit, self.degraded) for commit in commits]
             return self._apply(commits, now)
 
     def raise_fence(self, stream: str) -> int:
@@ -184,18 +185,19 @@ class StoreCore(ABC):
                     text = self._try_growing()
                     if text is None:
                         continue
-                    return [_unavailable(commit, text) for commit in commits]
+                    return [unavailable(commit, text) for commit in commits]
                 if failure is not Failure.COMMIT:
                     text = self._degrade(error)
-                    return [_unavailable(commit, text) for commit in commits]
+                    return [unavailable(commit, text) for commit in commits]
                 if len(commits) == 1:
-                    return [_refused(commits[0], error)]
+                    text = f"{type(error).__name__}: {error}"
+                    return [refused(commits[0], CommitRefused.code, text)]
             outcomes: list[CommitOutcome] = []
             for commit in commits:
                 if self.degraded is None:
                     outcomes.extend(self._apply([commit], now))
                 else:
-                    outcomes.append(_unavailable(commit, self.degraded))
+                    outcomes.append(unavailable(commit, self.degraded))
             return outcomes
 
     def _attempt(self, commits: Sequence[Commit], now: float) -> list[CommitOutcome]:
@@ -293,25 +295,3 @@ class StoreCore(ABC):
         if failed is not None:
             self.degraded += f"; {failed}"
         return self.degraded
-
-
-def _unavailable(commit: Commit, text: str) -> CommitOutcome:
-    return CommitOutcome(
-        commit_id=commit.commit_id,
-        kind=OutcomeKind.UNAVAILABLE,
-        execution_id=commit.execution_id,
-        ordinal=commit.ordinal,
-        code=StoreUnavailable.code,
-        text=text,
-    )
-
-
-def _refused(commit: Commit, error: Exception) -> CommitOutcome:
-    return CommitOutcome(
-        commit_id=commit.commit_id,
-        kind=OutcomeKind.REFUSED,
-        execution_id=commit.execution_id,
-        ordinal=commit.ordinal,
-        code=CommitRefused.code,
-        text=f"{type(error).__name__}: {error}",
-    )

@@ -89,19 +89,22 @@ def update(txn: Transaction, ordinal: int, head: Head, summary: Summary, mark: i
             txn.put(Table.FINISHED, finished_key(head.entry, mark, ordinal), b"")
 
 
-def finished_range(entry: bytes) -> tuple[bytes, bytes]:
-    """Return the first key and the first key after the finished executions of one entry point."""
-    return finished_key(entry, 0, 0), finished_key(entry, NUMBER_MAX, NUMBER_MAX)
+def finished(txn: Transaction, entry: bytes) -> tuple[int, int]:
+    """Return how many finished executions an entry point has, and the newest one's mark.
 
-
-def count_finished(txn: Transaction, entry: bytes) -> int:
-    """Return how many finished executions an entry point has; cost grows with that number."""
-    start, stop = finished_range(entry)
-    counted = 0
+    The mark is 0 when there is none. The cost grows with their number.
+    """
+    start, stop = _finished_range(entry)
+    counted = mark = 0
     while page := txn.range(Table.FINISHED, start, stop, 1000):
         counted += len(page)
+        mark = unpack_finished_key(page[-1][0])[1]
         start = page[-1][0] + b"\0"
-    return counted
+    return counted, mark
+
+
+def _finished_range(entry: bytes) -> tuple[bytes, bytes]:
+    return finished_key(entry, 0, 0), finished_key(entry, NUMBER_MAX, NUMBER_MAX)
 
 
 def drop_oldest(txn: Transaction, entry: bytes, excess: int) -> list[int]:
@@ -109,7 +112,7 @@ def drop_oldest(txn: Transaction, entry: bytes, excess: int) -> list[int]:
 
     They vanish from every listing at once. Their journals, which may be long, are left to `sweep`.
     """
-    start, stop = finished_range(entry)
+    start, stop = _finished_range(entry)
     dropped: list[int] = []
     for key, _ in txn.range(Table.FINISHED, start, stop, excess):
         ordinal = unpack_finished_key(key)[2]

@@ -9,11 +9,12 @@ from typing import Final
 import msgspec
 
 from greenroom.protocol.codec import encode
-from greenroom.protocol.commit import Commit, CommitOutcome, OutcomeKind
+from greenroom.protocol.commit import Commit, CommitOutcome, OutcomeKind, Summary
 from greenroom.protocol.errors import CommitRefused, Fenced, IdempotencyConflict, VersionConflict
 from greenroom.storage import claims, cursors, events, executions, state
 from greenroom.storage.executions import Head
 from greenroom.storage.keys import entry_digest, journal_key, pack_number
+from greenroom.storage.outcomes import applied, duplicate, refused
 from greenroom.storage.records import decode_seq, unpack_summary
 from greenroom.storage.sizes import unfit
 from greenroom.storage.store import StoreOptions
@@ -42,7 +43,7 @@ class Group:
         self._heads: dict[int, Head | None] = {}
         self._fences: dict[str, int] = {}
         self._cursors: dict[str, int] = {}
-        self._finished: dict[bytes, int] = {}
+        self._finished: dict[bytes, tuple[int, int]] = {}
         self._bodies: list[msgspec.Raw] = []
         self._bodies_bytes = 0
         self._next_ordinal = view.next_ordinal
@@ -64,7 +65,7 @@ class Group:
             fence = self._fence(stream)
             if commit.incarnation != fence:
                 text = f"incarnation {commit.incarnation} of {stream!r} was replaced by {fence}"
-                return _refused(commit, Fenced.code, text)
+                return refused(commit, Fenced.code, text)
         head: Head | None = None
         if commit.record is not None:
             if commit.ordinal:
@@ -75,6 +76,9 @@ class Group:
                     or head.execution_id != commit.execution_id
                 ):
                     return self._misplaced(commit, head)
+                if commit.summary is not None and not _is_of(commit.summary, head):
+                    text = f"the summary is not one of execution {head.execution_id}"
+                    return refused(commit, CommitRefused.code, text)
             else:
                 outcome = self._existing(commit)
                 if outcome is not None:
@@ -144,14 +148,14 @@ class Group:
         """
         if head is None or head.execution_id != commit.execution_id:
             text = f"execution {commit.execution_id} is not number {commit.ordinal}"
-            return _refused(commit, VersionConflict.code, text)
+            return refused(commit, VersionConflict.code, text)
         if self._is_stored(commit, commit.ordinal):
-            return _applied(commit, commit.ordinal)
+            return applied(commit, commit.ordinal)
         text = (
             f"execution {commit.execution_id} is at record {head.seq}, "
             f"the commit expected {commit.expected_seq}"
         )
-        return _refused(commit, VersionConflict.code, text)
+        return refused(commit, VersionConflict.code, text)
 
     def _is_stored(self, commit: Commit, ordinal: int) -> bool:
         stored = self._txn.get(Table.JOURNAL, journal_key(ordinal, commit.expected_seq + 1))
@@ -164,20 +168,20 @@ class Group:
         summary = commit.summary
         if summary is None or not commit.execution_id or commit.expected_seq:
             text = "an accept needs an execution id, a summary, and expected_seq 0"
-            return _refused(commit, CommitRefused.code, text)
+            return refused(commit, CommitRefused.code, text)
         if summary.execution_id != commit.execution_id:
             text = f"the summary is of {summary.execution_id}, the commit of {commit.execution_id}"
-            return _refused(commit, CommitRefused.code, text)
+            return refused(commit, CommitRefused.code, text)
         ordinal = executions.find_ordinal(self._txn, commit.execution_id)
         if not ordinal:
             return None
         if self._is_stored(commit, ordinal):
-            return _applied(commit, ordinal)
+            return applied(commit, ordinal)
         raw = self._txn.get(Table.SUMMARIES, pack_number(ordinal))
         if raw is not None and unpack_summary(raw)[1].entry_point == summary.entry_point:
-            return _duplicate(commit, commit.execution_id, ordinal)
+            return duplicate(commit, commit.execution_id, ordinal)
         text = f"execution id {commit.execution_id} belongs to another entry point"
-        return _refused(commit, VersionConflict.code, text)
+        return refused(commit, VersionConflict.code, text)
 
     def _check(self, commit: Commit) -> CommitOutcome | None:
         """The checks that do not depend on the execution's head; the cheap ones first."""
@@ -185,18 +189,18 @@ class Group:
         if record is None:
             if commit.ordinal or commit.summary is not None or commit.snapshot is not None:
                 text = "a commit without a record changes no execution"
-                return _refused(commit, CommitRefused.code, text)
+                return refused(commit, CommitRefused.code, text)
         else:
             try:
                 seq = decode_seq(record).seq
             except msgspec.MsgspecError as cause:
-                return _refused(commit, CommitRefused.code, f"the record cannot be read: {cause}")
+                return refused(commit, CommitRefused.code, f"the record cannot be read: {cause}")
             if seq != commit.expected_seq + 1:
                 text = f"record {seq} does not follow record {commit.expected_seq}"
-                return _refused(commit, CommitRefused.code, text)
+                return refused(commit, CommitRefused.code, text)
         error = unfit(commit)
         if error is not None:
-            return _refused(commit, error.code, str(error))
+            return refused(commit, error.code, str(error))
         if commit.cursor is not None:
             outcome = self._check_cursor(commit)
             if outcome is not None:
@@ -219,15 +223,15 @@ class Group:
         last = self._next_event - 1 + len(commit.events)
         if move.seq > last:
             text = f"the cursor of {move.consumer!r} may not pass the last event, {last}"
-            return _refused(commit, CommitRefused.code, text)
+            return refused(commit, CommitRefused.code, text)
         at, own = cursors.cursor(self._txn, move.consumer)
         if at == move.expected:
             return None
         unchanged = move.state is None or (own is not None and bytes(own) == bytes(move.state))
         if commit.record is None and at == move.seq and unchanged:
-            return _applied(commit, 0)
+            return applied(commit, 0)
         text = f"the cursor of {move.consumer!r} is at {at}, the commit expected {move.expected}"
-        return _refused(commit, VersionConflict.code, text)
+        return refused(commit, VersionConflict.code, text)
 
     def _check_claims(self, commit: Commit) -> CommitOutcome | None:
         for claim in commit.idempotency:
@@ -237,10 +241,10 @@ class Group:
             first = found.execution_id
             if claim.digest and claim.digest != found.digest:
                 text = str(IdempotencyConflict(claim.key, first))
-                refused = _refused(commit, IdempotencyConflict.code, text)
-                return msgspec.structs.replace(refused, duplicate_of=first)
+                outcome = refused(commit, IdempotencyConflict.code, text)
+                return msgspec.structs.replace(outcome, duplicate_of=first)
             ordinal = executions.find_ordinal(self._txn, first) if first else 0
-            return _duplicate(commit, first, ordinal)
+            return duplicate(commit, first, ordinal)
         return None
 
     # Puts: every check has passed.
@@ -288,29 +292,31 @@ class Group:
         summary = commit.summary
         assert summary is not None, "called only for a commit with a summary"
         entry = entry_digest(summary.entry_point) if head is None else head.entry
-        mark = self._next_event if executions.is_terminal(summary.status) else 0
+        before = 0 if head is None else head.mark
+        mark, counted = 0, 0
+        if before or executions.is_terminal(summary.status):
+            counted, mark = self._finished_of(entry)
+            if executions.is_terminal(summary.status):
+                counted, mark = counted + 1, mark + 1
+            else:
+                mark = 0
+            counted -= 1 if before else 0
         if head is None:
             executions.insert(self._txn, ordinal, summary, mark)
         else:
             executions.update(self._txn, ordinal, head, summary, mark)
         seq = commit.expected_seq + 1
         self._heads[ordinal] = Head(commit.execution_id, entry, seq, summary.status, mark)
-        before = head.mark if head is not None else 0
-        if bool(before) != bool(mark):
-            self._count_finished(entry, 1 if mark else -1)
+        if before or mark:
+            self._prune_executions(entry, counted, mark)
 
-    def _count_finished(self, entry: bytes, change: int) -> None:
-        """Keep the count of an entry point's finished executions; drop the oldest when there are
-        too many.
-        """
-        counted = self._finished.get(entry)
-        if counted is None:
-            counted = self._view.finished.get(entry)
-        if counted is None:
-            # The entry that was just put or deleted is in the table already.
-            counted = executions.count_finished(self._txn, entry)
-        else:
-            counted += change
+    def _finished_of(self, entry: bytes) -> tuple[int, int]:
+        """Return how many finished executions an entry point has, and the newest one's mark."""
+        found = self._finished.get(entry) or self._view.finished.get(entry)
+        return found or executions.finished(self._txn, entry)
+
+    def _prune_executions(self, entry: bytes, counted: int, mark: int) -> None:
+        """Drop the executions of an entry point that finished first, when there are too many."""
         excess = counted - self._options.results_max
         if excess >= PRUNE_EVERY:
             dropped = executions.drop_oldest(self._txn, entry, min(excess, _PRUNE_MAX))
@@ -323,7 +329,8 @@ class Group:
             counted -= len(dropped)
             self.executions_pruned += len(dropped)
             self._garbage = True
-        self._finished[entry] = counted
+        newest = mark or self._finished_of(entry)[1]
+        self._finished[entry] = (counted, newest)
 
     def _put_events(self, commit: Commit) -> int:
         first = self._next_event
@@ -361,31 +368,8 @@ class Group:
             self._oldest_event = last + 1
 
 
-def _applied(commit: Commit, ordinal: int) -> CommitOutcome:
-    return CommitOutcome(
-        commit_id=commit.commit_id,
-        kind=OutcomeKind.APPLIED,
-        execution_id=commit.execution_id,
-        ordinal=ordinal,
-    )
-
-
-def _duplicate(commit: Commit, first: str, ordinal: int) -> CommitOutcome:
-    return CommitOutcome(
-        commit_id=commit.commit_id,
-        kind=OutcomeKind.DUPLICATE,
-        execution_id=commit.execution_id,
-        ordinal=ordinal,
-        duplicate_of=first,
-    )
-
-
-def _refused(commit: Commit, code: str, text: str) -> CommitOutcome:
-    return CommitOutcome(
-        commit_id=commit.commit_id,
-        kind=OutcomeKind.REFUSED,
-        execution_id=commit.execution_id,
-        ordinal=commit.ordinal,
-        code=code,
-        text=text,
+def _is_of(summary: Summary, head: Head) -> bool:
+    return (
+        summary.execution_id == head.execution_id
+        and entry_digest(summary.entry_point) == head.entry
     )

@@ -161,6 +161,7 @@ class MemoryStore(StoreCore):
 
     def used_bytes(self) -> int:
         """See `store.Store`."""
+        self._check_usable()
         with self._tables_lock:
             return sum(
                 len(key) + len(value)

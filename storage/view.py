@@ -37,7 +37,8 @@ class View:
     def __init__(self, txn: Transaction) -> None:
         self.heads: dict[int, Head] = {}
         self.fences: dict[str, int] = {}
-        self.finished: dict[bytes, int] = {}  # entry digest -> how many; counted at first use
+        # Entry digest -> how many have finished, and the newest one's mark; read at first use.
+        self.finished: dict[bytes, tuple[int, int]] = {}
         self.cursors = cursors.all_cursors(txn)
         last = txn.last_at_or_before(Table.SUMMARIES, pack_number(NUMBER_MAX))
         highest = 0 if last is None else unpack_number(last[0])

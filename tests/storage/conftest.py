@@ -1,0 +1,207 @@
+"""Stores of both kinds, the commits that tests send them, and the check that ends every test."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from greenroom.protocol.codec import encode
+from greenroom.protocol.commit import Commit, CommitOutcome, NewEvent, Summary
+from greenroom.protocol.events import EventBody
+from greenroom.protocol.execution import Accepted, Status
+from greenroom.protocol.patch import Cause, JournalRecord, Patch
+from greenroom.storage.check import check, verify_pages
+from greenroom.storage.lmdb_store import open_store
+from greenroom.storage.memory_store import MemoryStore
+from greenroom.storage.store import Store, StoreOptions
+
+NOW = 1_700_000_000.0
+
+
+class Make:
+    """Builds commits; every part may be overridden by name."""
+
+    now = NOW
+
+    @staticmethod
+    def raw(value: object) -> msgspec.Raw:
+        return msgspec.Raw(encode(value))
+
+    @staticmethod
+    def event(kind: str = "node_started", payload: object = None) -> NewEvent:
+        body = msgspec.Raw(encode(EventBody(type=kind, at=NOW)))
+        return NewEvent(body, None if payload is None else msgspec.Raw(encode(payload)))
+
+    @staticmethod
+    def summary(execution_id: str, status: Status, entry: str = "ep", **rest: Any) -> Summary:
+        return Summary(
+            execution_id=execution_id,
+            entry_point=entry,
+            goal_id="goal",
+            correlation_id="c",
+            status=status,
+            accepted_at=NOW,
+            updated_at=NOW,
+            **rest,
+        )
+
+    @staticmethod
+    def record(seq: int, incarnation: int = 0, **patch: Any) -> msgspec.Raw:
+        made = JournalRecord(
+            seq=seq,
+            at=NOW,
+            incarnation=incarnation,
+            plan=b"plan",
+            cause=Cause(tick="test"),
+            patch=Patch(**patch),
+        )
+        return msgspec.Raw(encode(made))
+
+    def accept(
+        self,
+        execution_id: str,
+        *,
+        status: Status = Status.QUEUED,
+        entry: str = "ep",
+        incarnation: int = 0,
+        **rest: Any,
+    ) -> Commit:
+        accepted = Accepted(
+            execution_id=execution_id,
+            entry_point=entry,
+            entry_node="a",
+            graph_id="graph",
+            goal_id="goal",
+            correlation_id="c",
+            accepted_at=NOW,
+        )
+        parts: dict[str, Any] = {
+            "commit_id": 1,
+            "stream": entry if incarnation else "",
+            "incarnation": incarnation,
+            "execution_id": execution_id,
+            "record": self.record(1, incarnation, accepted=accepted, status=status),
+            "summary": self.summary(execution_id, status, entry),
+        }
+        return Commit(**(parts | rest))
+
+    def step(
+        self,
+        execution_id: str,
+        ordinal: int,
+        seq: int,
+        *,
+        status: Status | None = None,
+        entry: str = "ep",
+        incarnation: int = 0,
+        patch: dict[str, Any] | None = None,
+        **rest: Any,
+    ) -> Commit:
+        """The commit of record `seq`."""
+        fields = dict(patch or {})
+        if status is not None:
+            fields["status"] = status
+        parts: dict[str, Any] = {
+            "commit_id": seq,
+            "stream": entry if incarnation else "",
+            "incarnation": incarnation,
+            "execution_id": execution_id,
+            "ordinal": ordinal,
+            "expected_seq": seq - 1,
+            "record": self.record(seq, incarnation, **fields),
+        }
+        if status is not None:
+            parts["summary"] = self.summary(execution_id, status, entry)
+        return Commit(**(parts | rest))
+
+    @staticmethod
+    def host(**rest: Any) -> Commit:
+        """A commit without a record."""
+        return Commit(commit_id=1, stream="", incarnation=0, **rest)
+
+
+class Bench:
+    """One store under test, its restarts included."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self.kind = kind
+        self.path = folder / "store"
+        self._options = StoreOptions(map_bytes=1024**3)
+        self._store: Store | None = None
+
+    def open(self, **options: Any) -> Store:
+        """Open the store, once per test."""
+        assert self._store is None
+        self._options = msgspec.structs.replace(self._options, **options)
+        if self.kind == "memory":
+            self._store = MemoryStore(self._options)
+        else:
+            self._store = open_store(self.path, options=self._options)
+        return self._store
+
+    def reopen(self) -> Store:
+        """Restart: close the store and open it again."""
+        store = self.store
+        if isinstance(store, MemoryStore):
+            self._store = store.reopen()
+        else:
+            store.close()
+            self._store = open_store(self.path, options=self._options)
+        return self._store
+
+    @property
+    def store(self) -> Store:
+        return self._store if self._store is not None else self.open()
+
+    def commit(self, *commits: Commit, now: float = NOW) -> list[CommitOutcome]:
+        outcomes = self.store.commit(commits, now)
+        assert len(outcomes) == len(commits)
+        return outcomes
+
+    def apply(self, *commits: Commit, now: float = NOW) -> list[CommitOutcome]:
+        """Commit, and expect every one to be applied."""
+        outcomes = self.commit(*commits, now=now)
+        assert [one.kind.value for one in outcomes] == ["applied"] * len(commits), outcomes
+        return outcomes
+
+    def finish(self) -> None:
+        """What ends every test: the store is whole, and still is after a restart."""
+        if self._store is None:
+            return
+        assert check(self._store) == []
+        assert check(self.reopen()) == []
+        self._store.close()
+        if self.kind == "lmdb":
+            assert verify_pages(self.path) == []
+
+
+@pytest.fixture
+def make() -> Make:
+    return Make()
+
+
+@pytest.fixture(params=["lmdb", "memory"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(request.param, tmp_path)
+    yield made
+    made.finish()
+
+
+@pytest.fixture
+def lmdb_bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench("lmdb", tmp_path)
+    yield made
+    made.finish()
+
+
+@pytest.fixture
+def bench_of() -> Callable[[str, Path], Bench]:
+    """Benches for tests that make several."""
+    return Bench
+
+
+@pytest.fixture
+def kinds() -> Callable[[Sequence[CommitOutcome]], list[str]]:
+    return lambda outcomes: [one.kind.value for one in outcomes]
