@@ -1,0 +1,127 @@
+"""How much may wait and how much may run: the gate before a stream's mailbox, and the permits.
+
+The gate is asked on the caller's own thread, so a full queue costs the caller one exception and the
+runtime nothing at all: no message, no task, no memory.
+"""
+
+from collections import deque
+
+from greenroom.actors.kernel.ref import ActorRef
+from greenroom.actors.kernel.synchronisation import new_lock
+from greenroom.protocol.errors import Overloaded, StreamUnavailable
+from greenroom.protocol.messages import PermitFreed, StreamMessage
+
+RETRY_AFTER_S = 1.0  # a hint: a queue that is full now has usually moved on within a second
+
+
+class AdmissionGate:
+    """Bounds what one entry point has accepted but not yet started. Any thread.
+
+    `max_queued` executions may wait; while fewer than `max_concurrent` run, the free places count
+    too, so that a queue of 0 still lets through what can start at once.
+    """
+
+    def __init__(self, entry_point: str, max_queued: int, max_concurrent: int) -> None:
+        self._entry_point = entry_point
+        self._max_queued = max_queued
+        self._max_concurrent = max_concurrent
+        self._lock = new_lock()
+        self._reserved = 0  # between the caller's call and the stream's answer
+        self._queued = 0
+        self._running = 0
+        self._closed: str | None = None
+        self.refused = 0
+
+    def reserve(self) -> None:
+        """Take a place. Raises Overloaded, or StreamUnavailable while the stream is down."""
+        with self._lock:
+            if self._closed is not None:
+                raise StreamUnavailable(
+                    f"entry point {self._entry_point!r} is down ({self._closed}): "
+                    "bring it back with restart_stream()"
+                )
+            taken = self._reserved + self._queued
+            limit = self._max_queued + max(0, self._max_concurrent - self._running)
+            if taken < limit:
+                self._reserved += 1
+                return
+            self.refused += 1
+            queued = self._queued + self._reserved
+        raise Overloaded(self._entry_point, queued, self._max_queued, RETRY_AFTER_S)
+
+    def release(self) -> None:
+        """Give back a reserved place: the execution was accepted, or refused."""
+        with self._lock:
+            self._reserved -= 1
+
+    def publish(self, queued: int, running: int) -> None:
+        """The stream's present numbers. Recovered work does not count against the bound."""
+        self._queued = queued
+        self._running = running
+
+    def close(self, reason: str) -> None:
+        """Refuse everything until `open`: the stream is down."""
+        self._closed = reason
+
+    def open(self) -> None:
+        """Accept again."""
+        self._closed = None
+
+
+class PermitPool:
+    """Permits to run, for the whole runtime. Only on the runtime's loop thread.
+
+    A permit is held while a node runs or a short backoff passes. Permits are counted in memory
+    and made anew at start, so no crash can leave one taken.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held: dict[str, int] = {}
+        self._total = 0
+        self._waiting: deque[ActorRef[StreamMessage]] = deque()
+        self._suspect: tuple[str, str] | None = None
+
+    def take(self, stream: ActorRef[StreamMessage]) -> bool:
+        """Take a permit; when none is free the stream gets PermitFreed once there is one."""
+        if self._total >= self._limit:
+            if stream not in self._waiting:
+                self._waiting.append(stream)
+            return False
+        self._total += 1
+        self._held[stream.address] = self._held.get(stream.address, 0) + 1
+        return True
+
+    def give_back(self, stream: ActorRef[StreamMessage]) -> None:
+        """Give a permit back."""
+        self._total -= 1
+        self._held[stream.address] -= 1
+        self._wake_one()
+
+    def forget(self, stream: ActorRef[StreamMessage]) -> None:
+        """A stream's earlier instance is gone, and with it every permit that it held."""
+        freed = self._held.pop(stream.address, 0)
+        self._total -= freed
+        if self._suspect is not None and self._suspect[0] == stream.address:
+            self._suspect = None
+        for _ in range(freed):
+            self._wake_one()
+
+    def take_suspect(self, stream: ActorRef[StreamMessage], execution_id: str) -> bool:
+        """Executions that were in flight at two deaths of the process run one at a time."""
+        if self._suspect is not None and self._suspect[1] != execution_id:
+            if stream not in self._waiting:
+                self._waiting.append(stream)
+            return False
+        self._suspect = (stream.address, execution_id)
+        return True
+
+    def clear_suspect(self, execution_id: str) -> None:
+        """The suspect made progress, or ended."""
+        if self._suspect is not None and self._suspect[1] == execution_id:
+            self._suspect = None
+            self._wake_one()
+
+    def _wake_one(self) -> None:
+        if self._waiting:
+            self._waiting.popleft().tell(PermitFreed(), control=True)

@@ -1,0 +1,102 @@
+"""Who of one stream may run: its permits, its line, and suspects one at a time."""
+
+from typing import Final, Protocol
+
+from greenroom.actors.kernel.ref import ActorRef
+from greenroom.actors.stream.admission import PermitPool
+from greenroom.actors.stream.live import Live, Pending
+from greenroom.actors.stream.waiting_line import WaitingLine
+from greenroom.protocol.engine.ticks import Dispatch
+from greenroom.protocol.entry_point import EntryPointSpec
+from greenroom.protocol.execution import ExecutionState, Phase
+from greenroom.protocol.messages import StreamMessage
+
+SUSPECT_CRASHES: Final = 2
+
+
+class DeskOwner(Protocol):
+    """What the desk asks of the stream."""
+
+    def find(self, execution_id: str) -> Live | None:
+        """The execution, from memory or from the store."""
+        ...
+
+    def let_go(self, live: Live) -> None:
+        """Keep it in the store only."""
+        ...
+
+    def step(self, live: Live, pending: Pending) -> None:
+        """Advance it by one tick."""
+        ...
+
+
+class AdmissionDesk:
+    """Gives permits to the executions of one stream. Only on the runtime's loop thread."""
+
+    def __init__(
+        self,
+        entry_point: EntryPointSpec,
+        permits: PermitPool,
+        stream: ActorRef[StreamMessage],
+        owner: DeskOwner,
+    ) -> None:
+        self._limit = entry_point.max_concurrent
+        self._permits = permits
+        self._stream = stream
+        self._owner = owner
+        self._closed = False
+        self.line = WaitingLine()
+        self.running = 0
+
+    def take(self, live: Live) -> bool:
+        """Give the execution a permit, if there is one."""
+        if self._closed or self.running >= self._limit or not self._permits.take(self._stream):
+            return False
+        self.running += 1
+        live.permit = True
+        return True
+
+    def give_back(self, live: Live) -> None:
+        """Take its permit back, if it has one."""
+        if live.permit:
+            live.permit = False
+            self.running -= 1
+            self._permits.give_back(self._stream)
+
+    def admit(self) -> None:
+        """Start who waits, as long as there are permits."""
+        while not self._closed:
+            place = self.line.first()
+            if place is None or self.running >= self._limit:
+                return
+            live = self._owner.find(place.execution_id)
+            token_id = None if live is None or live.state is None else _ready(live.state)
+            if live is None or live.state is None or token_id is None:
+                self.line.leave(place.execution_id)  # it ended, or goes on, without the line
+                continue
+            crashes = live.state.tokens[token_id].crashes
+            if not self._may_start(live, crashes):
+                self._owner.let_go(live)
+                return
+            self.line.leave(place.execution_id)
+            self._owner.step(live, Pending(Dispatch(token_id)))
+
+    def _may_start(self, live: Live, crashes: int) -> bool:
+        """Whoever was in flight at two deaths of the process runs alone."""
+        if crashes >= SUSPECT_CRASHES and not self._permits.take_suspect(
+            self._stream, live.execution_id
+        ):
+            return False
+        return self.take(live)
+
+    def close(self) -> None:
+        """Start nobody any more: the stream drains."""
+        self._closed = True
+
+
+def _ready(state: ExecutionState) -> int | None:
+    """The token that waits for a permit, if one does."""
+    for token_id, token in state.tokens.items():
+        if token.phase is Phase.READY:
+            return token_id
+    return None

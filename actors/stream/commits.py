@@ -1,0 +1,175 @@
+"""From a transition to a commit: encode each part once."""
+
+from collections.abc import Sequence
+
+from msgspec import Raw
+
+from greenroom.actors.stream.live import Live
+from greenroom.protocol.codec import decode_state, encode
+from greenroom.protocol.commit import Commit, IdempotencyClaim, NewEvent, Summary
+from greenroom.protocol.engine.plan import Plan
+from greenroom.protocol.engine.ticks import NodeErrored, NodeSucceeded
+from greenroom.protocol.engine.transition import Transition
+from greenroom.protocol.entry_point import EntryPointSpec
+from greenroom.protocol.events import EventBody
+from greenroom.protocol.execution import Accepted, ExecutionState
+from greenroom.protocol.limits import PRIORITY_STEP_S, SNAPSHOT_PATCH_BYTES
+from greenroom.protocol.messages import NodeResult, Trigger
+from greenroom.protocol.patch import JournalRecord, apply
+
+
+class CommitMaker:
+    """Builds the commits of one incarnation of one stream."""
+
+    def __init__(self, stream: str, incarnation: int, plan: bytes) -> None:
+        self._stream = stream
+        self._incarnation = incarnation
+        self._plan = plan
+
+    def step(
+        self,
+        commit_id: int,
+        live: Live,
+        transition: Transition,
+        now: float,
+        *,
+        result: NodeResult | None = None,
+        trigger: Trigger | None = None,
+    ) -> Commit:
+        """The commit of one step; with `result` it also holds the node run's shared state and
+        events, with `trigger` what the trigger brought."""
+        expected = 0 if live.state is None else live.state.seq
+        record = encode(
+            JournalRecord(
+                seq=expected + 1,
+                at=now,
+                incarnation=self._incarnation,
+                plan=self._plan,
+                cause=transition.cause,
+                patch=transition.patch,
+            )
+        )
+        live.patch_bytes += len(record)
+        events = [NewEvent(Raw(encode(body))) for body in transition.events]
+        if trigger is not None:
+            events[:0] = [NewEvent(body) for body in trigger.events]
+        if result is not None:
+            events[:0] = [NewEvent(body) for body in result.events]
+        return Commit(
+            commit_id=commit_id,
+            stream=self._stream,
+            incarnation=self._incarnation,
+            execution_id=live.execution_id,
+            ordinal=live.ordinal,
+            expected_seq=expected,
+            record=Raw(record),
+            summary=_summary(live, transition, now),
+            snapshot=_snapshot(live, transition),
+            events=tuple(events),
+            idempotency=() if trigger is None else _claims(trigger, now),
+            reads=() if result is None else result.reads,
+            writes=() if result is None else result.writes,
+            cursor=None if trigger is None else trigger.cursor,
+        )
+
+    def events(self, commit_id: int, bodies: Sequence[EventBody]) -> Commit:
+        """A commit of events alone."""
+        return Commit(
+            commit_id=commit_id,
+            stream=self._stream,
+            incarnation=self._incarnation,
+            events=tuple(NewEvent(Raw(encode(body))) for body in bodies),
+        )
+
+
+def _summary(live: Live, transition: Transition, now: float) -> Summary | None:
+    status = transition.patch.status
+    if status is None:
+        return None
+    accepted = transition.patch.accepted
+    if accepted is None:
+        assert live.state is not None, "only an accepting step has no state"
+        accepted = live.state.accepted
+    return Summary(
+        execution_id=live.execution_id,
+        entry_point=accepted.entry_point,
+        goal_id=accepted.goal_id,
+        correlation_id=accepted.correlation_id,
+        status=status,
+        accepted_at=accepted.accepted_at,
+        updated_at=now,
+        queue_key=queue_key(accepted),
+        error=transition.patch.error,
+    )
+
+
+def queue_key(accepted: Accepted) -> float:
+    """Order among the queued: a static key, so that waiting ages an execution for free."""
+    return accepted.accepted_at - accepted.priority * PRIORITY_STEP_S
+
+
+def _snapshot(live: Live, transition: Transition) -> Raw | None:
+    """A snapshot is due when the patches since the last one outweigh the state itself."""
+    if live.patch_bytes <= SNAPSHOT_PATCH_BYTES or live.state is None:
+        return None
+    held = encode(live.state)
+    if live.patch_bytes <= len(held):
+        return None
+    copy: ExecutionState = decode_state(held)
+    apply(copy, transition.patch, copy.seq + 1)
+    live.patch_bytes = 0
+    return Raw(encode(copy))
+
+
+def _claims(trigger: Trigger, now: float) -> tuple[IdempotencyClaim, ...]:
+    if trigger.idempotency_key is None:
+        return ()
+    return (
+        IdempotencyClaim(
+            trigger.idempotency_namespace,
+            trigger.idempotency_key,
+            trigger.digest,
+            now + trigger.idempotency_window_s,
+        ),
+    )
+
+
+def accepted_from(
+    trigger: Trigger, entry: EntryPointSpec, plan: Plan, goal_id: str, now: float
+) -> Accepted:
+    """What is fixed when the trigger becomes an execution."""
+    return Accepted(
+        execution_id=trigger.execution_id,
+        entry_point=entry.id,
+        entry_node=entry.entry_node,
+        graph_id=plan.graph_id,
+        goal_id=goal_id,
+        correlation_id=trigger.correlation_id or trigger.execution_id,
+        accepted_at=now,
+        isolation=entry.isolation.value,
+        priority=entry.priority + trigger.priority,
+        hops=trigger.hops,
+        idempotency_key=trigger.idempotency_key,
+    )
+
+
+def tick_of(result: NodeResult) -> NodeSucceeded | NodeErrored:
+    """The tick that a node's result is."""
+    if result.error is None:
+        return NodeSucceeded(
+            result.token_id,
+            result.visit,
+            result.attempt,
+            result.outputs,
+            result.latency_ms,
+            result.route,
+        )
+    return NodeErrored(
+        result.token_id,
+        result.visit,
+        result.attempt,
+        result.error,
+        result.error_types,
+        result.latency_ms,
+        result.retryable,
+    )

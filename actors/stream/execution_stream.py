@@ -1,0 +1,383 @@
+"""The execution stream: one supervised actor per entry point, running many executions at once.
+
+It owns the executions of its entry point: nobody else advances them. What it decides is committed
+first (steps.py); what waits for a permit is in the line (waiting_line.py); lost races for shared
+keys are in races.py; what it finds at its start in recovery.py.
+"""
+
+from functools import partial
+from typing import ClassVar
+
+from greenroom.actors.kernel.actor import DEFERRED, Actor
+from greenroom.actors.nodes.runner import NodeRun, StreamBinding
+from greenroom.actors.stream.admission_desk import AdmissionDesk
+from greenroom.actors.stream.commits import CommitMaker, accepted_from, queue_key, tick_of
+from greenroom.actors.stream.live import InFlight, Live, Pending
+from greenroom.actors.stream.parts import StreamParts, StreamStats
+from greenroom.actors.stream.races import Races
+from greenroom.actors.stream.recovery import load, recover
+from greenroom.actors.stream.steps import StepMachine
+from greenroom.actors.stream.waiting_line import Place
+from greenroom.protocol.commit import CommitOutcome, OutcomeKind
+from greenroom.protocol.engine.ticks import (
+    Accept,
+    Cancel,
+    Dispatch,
+    Requeue,
+)
+from greenroom.protocol.engine.transition import Command, Finish, RunNode, StartTimer, StopNode
+from greenroom.protocol.events import EventBody, EventType
+from greenroom.protocol.execution import TERMINAL, Phase, Status
+from greenroom.protocol.messages import (
+    CancelExecution,
+    CommitAcks,
+    CommitBatch,
+    Drain,
+    NodeResult,
+    NodeResults,
+    PermitFreed,
+    RaiseFence,
+    ReleaseStream,
+    StoreBack,
+    StreamMessage,
+    TimerFired,
+    Trigger,
+    TurnsGranted,
+    UpdatesReapplied,
+)
+
+
+class ExecutionStream(Actor[StreamMessage]):
+    """Serves one entry point. Runs on the runtime's loop; no user code ever does.
+
+    A new instance first sends on what its predecessor left, then raises its fence and waits for
+    the answer, and only then reads state: older incarnations are refused from then on.
+    """
+
+    messages = StreamMessage
+    user_limit: ClassVar[int] = 10_000_000  # the admission gate is the bound, and it is lower
+
+    def __init__(self, parts: StreamParts) -> None:
+        super().__init__()
+        self._parts = parts
+        self._entry = parts.entry_point
+        self._live: dict[str, Live] = {}
+        self._accepted = 0
+        self._draining = False
+        self._drained: list[partial[None]] = []
+        self._nodes_in_flight: set[tuple[str, int]] = set()
+        self._finished: dict[str, int] = {}
+
+    async def on_start(self) -> None:
+        parts, stream = self._parts, self._entry.id
+        if parts.binding is not None:
+            parts.runner.cancel_binding(parts.binding)
+        parts.permits.forget(self.ref)
+        self._desk = AdmissionDesk(self._entry, parts.permits, self.ref, self)
+        self._send_outbox()
+        self._fence = await parts.writer.ask(RaiseFence(stream=stream), control=True)
+        parts.state_manager.tell(
+            ReleaseStream(stream=self.address, incarnation=self._fence), control=True
+        )
+        parts.binding = StreamBinding(
+            ref=self.ref,
+            stream_id=stream,
+            incarnation=self._fence,
+            isolation=self._entry.isolation,
+        )
+        self._maker = CommitMaker(stream, self._fence, parts.plan.digest)
+        self._steps = StepMachine(parts.plan, self._maker, parts.slot, self.clock, self)
+        self._races = Races(parts, self._steps, self.address, self._fence)
+        restarted = parts.slot.started
+        parts.slot.started = True
+        await recover(self, parts, process_death=parts.process_death and not restarted)
+        kind = EventType.STREAM_RESTARTED if restarted else EventType.STREAM_STARTED
+        self._append_event(kind)
+        self._desk.admit()
+        parts.board.recheck(stream)
+        parts.gate.open()
+        self.on_slice_end()
+
+    def on_stop(self) -> None:
+        self._append_event(EventType.STREAM_STOPPED)
+        if self._parts.binding is not None:
+            self._parts.runner.cancel_binding(self._parts.binding)
+        self.on_slice_end()
+
+    def _append_event(self, kind: EventType) -> None:
+        slot = self._parts.slot
+        body = EventBody(type=kind, at=self.clock.now(), stream=self._entry.id)
+        slot.outbox.append(self._maker.events(slot.next_commit_id, [body]))
+        slot.next_commit_id += 1
+
+    # --- messages
+
+    def handle(self, message: StreamMessage) -> object:
+        match message:
+            case CommitAcks():
+                for outcome in message.outcomes:
+                    self._acknowledge(outcome)
+                self._tell_drained()
+            case NodeResults():
+                if message.incarnation == self._fence:
+                    for result in message.results:
+                        self._node_ended(result)
+                    self._tell_drained()
+            case Trigger():
+                self._trigger(message)
+            case PermitFreed():
+                self._desk.admit()
+            case TimerFired():
+                self._timer(message)
+            case CancelExecution():
+                return self._cancel(message)
+            case TurnsGranted():
+                self._turns_granted(message)
+            case UpdatesReapplied():
+                live = self._live.get(message.execution_id)
+                if live is not None and message.incarnation == self._fence:
+                    self._races.reapplied(live, message)
+            case StoreBack():
+                self._steps.resubmit()
+            case Drain():
+                return self._drain()
+        return None
+
+    def on_slice_end(self) -> None:
+        """Hand on what the slice gathered: one message to the writer, one hop to the nodes."""
+        self._send_outbox()
+        parts = self._parts
+        parts.runner.flush()
+        desk = self._desk
+        parts.gate.publish(desk.line.counted, desk.running)
+        parts.stats = StreamStats(
+            running=desk.running,
+            queued=len(desk.line),
+            accepted_total=self._accepted,
+            finished=self._finished,
+            incarnation=self.incarnation,
+        )
+        parts.board.flush()
+
+    def _send_outbox(self) -> None:
+        slot = self._parts.slot
+        if slot.outbox:
+            commits = tuple(slot.outbox)
+            slot.outbox.clear()
+            self._parts.writer.tell(CommitBatch(sender=self.address, commits=commits), control=True)
+
+    def _acknowledge(self, outcome: CommitOutcome) -> None:
+        if self._steps.acknowledge(outcome) is not None:
+            return
+        # A predecessor's: only whoever waits for its trigger still has to hear of it.
+        trigger = self._parts.slot.accepting.pop(outcome.commit_id, None)
+        if trigger is None:
+            return
+        if outcome.kind is OutcomeKind.REFUSED:
+            self._trigger(trigger)
+        else:
+            self._parts.gate.release()
+            self._parts.board.accepted(trigger.request, outcome)
+
+    # --- admission
+
+    def _trigger(self, trigger: Trigger) -> None:
+        entry, now = self._entry, self.clock.now()
+        if trigger.execution_id in self._live or trigger.execution_id in self._desk.line:
+            self._answer_repeat(trigger)
+            return
+        accepted = accepted_from(trigger, entry, self._parts.plan, self._parts.goal_id, now)
+        live = Live(trigger.execution_id)
+        if not self._desk.line:
+            self._desk.take(live)
+        self._live[live.execution_id] = live
+        tick = Accept(accepted=accepted, memory=trigger.memory, permit=live.permit)
+        self._steps.accept(live, Pending(tick), trigger)
+
+    def _answer_repeat(self, trigger: Trigger) -> None:
+        """A trigger that came again after a crash finds its own execution."""
+        self._parts.gate.release()
+        self._parts.board.accepted(
+            trigger.request,
+            CommitOutcome(commit_id=0, kind=OutcomeKind.APPLIED, execution_id=trigger.execution_id),
+        )
+
+    def answered(self, trigger: Trigger, outcome: CommitOutcome, live: Live) -> None:
+        """The accepting commit was applied or refused."""
+        self._parts.gate.release()
+        self._parts.board.accepted(trigger.request, outcome)
+        if outcome.kind is OutcomeKind.APPLIED:
+            self._accepted += 1
+
+    def find(self, execution_id: str) -> Live | None:
+        """The execution, from memory or from the store; None when it is unknown here or ended."""
+        live = self._live.get(execution_id)
+        if live is None:
+            live = self._parts.store.read(partial(load, execution_id, self._entry.id))
+            if live is not None:
+                self._live[execution_id] = live
+        return live
+
+    def let_go(self, live: Live) -> None:
+        """Keep it in the store only."""
+        self._live.pop(live.execution_id, None)
+
+    def adopt(self, live: Live) -> None:
+        """Recovery brings an execution that runs or waits."""
+        self._live[live.execution_id] = live
+
+    def queue(self, place: Place) -> None:
+        """Recovery brings an execution that is queued."""
+        self._desk.line.join(place)
+
+    def take_permit_for(self, live: Live) -> bool:
+        """For recovery: a permit for work that was in flight, if there is one."""
+        return self._desk.take(live)
+
+    def step(self, live: Live, pending: Pending) -> None:
+        """Advance an execution by one tick."""
+        self._steps.tick(live, pending)
+
+    # --- what committed transitions ask for
+
+    def carry_out(self, live: Live, command: Command) -> None:
+        """Act on a command of a committed transition."""
+        match command:
+            case RunNode():
+                self._run_node(live, command)
+            case StartTimer():
+                self.start_timer(live, command.token_id, command.due)
+            case StopNode():
+                self._nodes_in_flight.discard((live.execution_id, command.token_id))
+                self._parts.runner.cancel(live.execution_id, command.token_id)
+                self._races.forget(live)
+            case Finish():
+                self._count_end(live, command.status)
+
+    def _run_node(self, live: Live, command: RunNode) -> None:
+        assert live.state is not None
+        if self._draining:
+            return  # committed as dispatched: the next start runs it
+        if self._races.must_wait(live, command):
+            return
+        accepted = live.state.accepted
+        self._nodes_in_flight.add((live.execution_id, command.token_id))
+        assert self._parts.binding is not None
+        self._parts.runner.submit(
+            self._parts.binding,
+            NodeRun(
+                execution_id=live.execution_id,
+                token_id=command.token_id,
+                node=command.node,
+                visit=command.visit,
+                attempt=command.attempt,
+                memory=live.state.memory.copy(),
+                correlation_id=accepted.correlation_id,
+                holds_turns=bool(live.turns),
+                hops=accepted.hops,
+            ),
+        )
+
+    def start_timer(self, live: Live, token_id: int, due: float) -> None:
+        """Tick when a backoff comes due."""
+        assert live.state is not None
+        message = TimerFired(
+            incarnation=self._fence,
+            execution_id=live.execution_id,
+            token_id=token_id,
+            attempt=live.state.tokens[token_id].attempt,
+        )
+        self.schedule(max(0.0, due - self.clock.now()), message)
+
+    def _timer(self, message: TimerFired) -> None:
+        live = self.find(message.execution_id)
+        if live is None or live.state is None:
+            return
+        token = live.state.tokens.get(message.token_id)
+        if token is None or token.phase is not Phase.BACKOFF or token.attempt != message.attempt:
+            return
+        if live.permit or (not self._desk.line and self._desk.take(live)):
+            self._steps.tick(live, Pending(Dispatch(message.token_id)))
+        else:
+            self._steps.tick(live, Pending(Requeue(message.token_id)))
+
+    def _node_ended(self, result: NodeResult) -> None:
+        self._nodes_in_flight.discard((result.execution_id, result.token_id))
+        live = self._live.get(result.execution_id)
+        if live is not None:
+            pending = Pending(tick_of(result), None if result.error else result)
+            if result.error is not None or not self._races.blocked(live, pending):
+                self._steps.tick(live, pending)
+
+    def lost_race(self, flight: InFlight, outcome: CommitOutcome) -> None:
+        """A closing step read something stale; nothing of it was stored."""
+        self._races.lost(flight.live, flight.pending, outcome.stale)
+
+    def _turns_granted(self, message: TurnsGranted) -> None:
+        live = self._live.get(message.execution_id)
+        if live is None or message.incarnation != self._fence:
+            return
+        command = self._races.granted(live, timed_out=message.timed_out)
+        if command is not None:
+            self._run_node(live, command)
+
+    def closed_node(self, live: Live) -> None:
+        """A closing step is durable: its turns go, and a suspect has made progress."""
+        self._races.forget(live)
+        self._parts.permits.clear_suspect(live.execution_id)
+
+    def _cancel(self, message: CancelExecution) -> object:
+        live = self.find(message.execution_id)
+        if live is None:
+            return False
+        reply = self.defer()
+        self._steps.tick(live, Pending(Cancel(message.reason), reply=reply))
+        return DEFERRED
+
+    def _count_end(self, live: Live, status: Status) -> None:
+        self._finished[status.value] = self._finished.get(status.value, 0) + 1
+        self._races.forget(live)
+        self._parts.permits.clear_suspect(live.execution_id)
+
+    def settle(self, live: Live) -> None:
+        """Nothing of the execution is in flight: give its permit back, queue it, or let it go."""
+        state = live.state
+        if state is not None and state.status is Status.RUNNING:
+            return
+        self._desk.give_back(live)
+        self.let_go(live)
+        if state is None:  # was never accepted
+            return
+        if state.status is Status.QUEUED:
+            self._desk.line.join(
+                Place(
+                    fresh=state.started_at is None,
+                    key=queue_key(state.accepted),
+                    ordinal=live.ordinal,
+                    execution_id=live.execution_id,
+                )
+            )
+        else:
+            self._desk.line.leave(live.execution_id)
+        if state.status in TERMINAL or state.status is Status.HELD:
+            self._parts.board.finished(live.execution_id, state)
+        if self._desk.line:
+            self._desk.admit()
+
+    # --- shutdown
+
+    def _drain(self) -> object:
+        """Start nothing more; answer when no node of this stream runs."""
+        self._draining = True
+        self._desk.close()
+        if not self._nodes_in_flight and not self._steps.commits_in_flight:
+            return True
+        reply = self.defer()
+        self._drained.append(partial(reply.set, True))
+        return DEFERRED
+
+    def _tell_drained(self) -> None:
+        if self._drained and not self._nodes_in_flight and not self._steps.commits_in_flight:
+            for tell in self._drained:
+                tell()
+            self._drained.clear()

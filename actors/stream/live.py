@@ -1,0 +1,63 @@
+"""What a stream holds in memory of one unfinished execution, and of its commits in flight."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from greenroom.actors.kernel.actor import Reply
+from greenroom.protocol.commit import Commit, StateKey
+from greenroom.protocol.engine.ticks import Tick
+from greenroom.protocol.engine.transition import Transition
+from greenroom.protocol.execution import ExecutionState
+from greenroom.protocol.messages import NodeResult, Trigger
+
+
+@dataclass(slots=True)
+class Live:
+    """One execution in the hands of a stream.
+
+    At most one commit is in flight; ticks that arrive meanwhile wait in `ticks`, in order. `state`
+    changes only after a commit. `ordinal` is 0 until the store has accepted it.
+    """
+
+    execution_id: str
+    state: ExecutionState | None = None
+    ordinal: int = 0
+    in_flight: "InFlight | None" = None
+    ticks: "deque[Pending]" = field(default_factory=deque)
+    permit: bool = False
+    turns: tuple[StateKey, ...] = ()  # held, or queued for
+    patch_bytes: int = 0  # since the last snapshot
+
+
+@dataclass(slots=True)
+class Pending:
+    """A tick that waits for the commit before it, with the node result and the asker behind it."""
+
+    tick: Tick
+    result: NodeResult | None = None
+    reply: Reply | None = None
+
+
+@dataclass(slots=True)
+class InFlight:
+    """A commit that the writer has not answered yet."""
+
+    live: Live
+    pending: Pending
+    transition: Transition
+    commit: Commit
+
+
+@dataclass(slots=True)
+class StreamSlot:
+    """What belongs to a stream's address and outlives its instances.
+
+    A crash between a commit's making and its sending, or between its sending and its answer, must
+    not lose a trigger: the next instance sends the outbox on before it raises its fence, and finds
+    here what the answers to its predecessor's accepting commits are about.
+    """
+
+    next_commit_id: int = 1
+    outbox: list[Commit] = field(default_factory=list)
+    accepting: dict[int, Trigger] = field(default_factory=dict)
+    started: bool = False  # an instance has run in this process

@@ -1,0 +1,83 @@
+"""What a stream is given when it is made, and what it shows to other threads."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from greenroom.actors.kernel.ref import ActorRef
+from greenroom.actors.nodes.runner import NodeRunner, StreamBinding
+from greenroom.actors.stream.admission import AdmissionGate, PermitPool
+from greenroom.actors.stream.live import StreamSlot
+from greenroom.actors.system.turns import TurnView
+from greenroom.protocol.commit import CommitOutcome
+from greenroom.protocol.engine.plan import Plan
+from greenroom.protocol.entry_point import EntryPointSpec
+from greenroom.protocol.execution import ExecutionState, Status
+from greenroom.protocol.messages import TurnMessage, WriterMessage
+from greenroom.storage.store import Store
+
+
+class Board(Protocol):
+    """Where the stream posts what callers wait for. Posts gather until `flush`, once per slice."""
+
+    def accepted(self, request: int, outcome: CommitOutcome) -> None:
+        """The trigger's commit was applied, or refused."""
+        ...
+
+    def finished(self, execution_id: str, state: ExecutionState) -> None:
+        """The execution ended, or is held. `state` is given away."""
+        ...
+
+    def recheck(self, entry_point: str) -> None:
+        """The stream is new: look up in the store whatever is waited for."""
+        ...
+
+    def flush(self) -> None:
+        """Hand the posts over, in one wake-up per waiting loop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStats:
+    """A stream's numbers after its latest slice."""
+
+    running: int = 0
+    queued: int = 0
+    accepted_total: int = 0
+    finished: dict[str, int] = field(default_factory=dict)  # by status, since the runtime started
+    incarnation: int = 0
+    active: dict[str, Status] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class RecoveredCounts:
+    """What a stream found when it started. `held` maps execution ids to reasons."""
+
+    recovered: int = 0
+    queued: int = 0
+    waiting: int = 0
+    held: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class StreamParts:
+    """Everything an execution stream needs. Kept by its address: each instance gets the same."""
+
+    entry_point: EntryPointSpec
+    plan: Plan
+    goal_id: str
+    store: Store
+    writer: ActorRef[WriterMessage]
+    state_manager: ActorRef[TurnMessage]
+    turns: TurnView
+    runner: NodeRunner
+    board: Board
+    permits: PermitPool
+    gate: AdmissionGate
+    known_functions: Callable[[str], bool]
+    process_death: bool  # the process that had the store before did not close it
+    slot: StreamSlot = field(default_factory=StreamSlot)
+    binding: StreamBinding | None = None
+    stats: StreamStats = field(default_factory=StreamStats)
+    recovered: RecoveredCounts = field(default_factory=RecoveredCounts)
+    on_restarted: Callable[[str, int], None] | None = None

@@ -1,0 +1,135 @@
+"""What a stream finds when it starts: unfinished executions, each taken up where it stood.
+
+In flight first, then queued, both in the order of acceptance; the limits of today's settings hold.
+Recovered work does not count against the bound of the queue.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Final, Protocol
+
+from greenroom.actors.stream.live import Live, Pending
+from greenroom.actors.stream.parts import RecoveredCounts, StreamParts
+from greenroom.actors.stream.waiting_line import Place
+from greenroom.protocol.engine.plan import Plan
+from greenroom.protocol.engine.ticks import Hold, Recover
+from greenroom.protocol.execution import TERMINAL, ExecutionState, Phase, Status
+from greenroom.storage.reader import Reader, StoredExecution
+
+PAGE: Final = 100
+"""Executions loaded between two breaths of the loop."""
+
+SUSPECT_AFTER: Final = 1  # crashes before this recovery; the one that is counted now makes two
+
+
+class Recovering(Protocol):
+    """What recovery asks of the stream."""
+
+    def adopt(self, live: Live) -> None: ...
+    def queue(self, place: Place) -> None: ...
+    def take_permit_for(self, live: Live) -> bool: ...
+    def step(self, live: Live, pending: Pending) -> None: ...
+    def start_timer(self, live: Live, token_id: int, due: float) -> None: ...
+    def on_slice_end(self) -> None: ...
+
+
+async def recover(stream: Recovering, parts: StreamParts, *, process_death: bool) -> None:
+    """Take up every unfinished execution of the entry point. `parts.recovered` gets the counts."""
+    counts = parts.recovered = RecoveredCounts()
+    queued: list[StoredExecution] = []
+    after = 0
+    while True:
+        page = parts.store.read(partial(_page, parts.entry_point.id, after))
+        if not page:
+            break
+        after = page[-1][0].ordinal
+        for found, state in page:
+            if found.summary.status is Status.QUEUED:
+                queued.append(found)
+            elif state is not None:
+                _take_up(stream, parts, counts, found, state, process_death=process_death)
+            else:
+                counts.held[found.summary.execution_id] = found.summary.error or "held"
+        stream.on_slice_end()
+        await asyncio.sleep(0)
+    for found in queued:
+        summary = found.summary
+        counts.queued += 1
+        stream.queue(
+            Place(
+                fresh=summary.updated_at == summary.accepted_at,
+                key=summary.queue_key,
+                ordinal=found.ordinal,
+                execution_id=summary.execution_id,
+                counted=False,
+            )
+        )
+
+
+def _page(
+    entry_point: str, after: int, reader: Reader
+) -> Sequence[tuple[StoredExecution, ExecutionState | None]]:
+    in_flight = (Status.RUNNING, Status.WAITING)
+    return [
+        (
+            found,
+            reader.load_state(found.ordinal) if found.summary.status in in_flight else None,
+        )
+        for found in reader.unfinished(entry_point, after, PAGE)
+    ]
+
+
+def _take_up(
+    stream: Recovering,
+    parts: StreamParts,
+    counts: RecoveredCounts,
+    found: StoredExecution,
+    state: ExecutionState,
+    *,
+    process_death: bool,
+) -> None:
+    live = Live(found.summary.execution_id, state=state, ordinal=found.ordinal)
+    stream.adopt(live)
+    reason = _why_not(parts, parts.plan, state)
+    if reason is not None:
+        counts.held[live.execution_id] = reason
+        stream.step(live, Pending(Hold(reason)))
+        return
+    in_flight = [token for token in state.tokens.values() if token.phase is Phase.RUNNING]
+    for token_id, token in state.tokens.items():
+        if token.phase is Phase.BACKOFF and token.due is not None:
+            stream.start_timer(live, token_id, token.due)
+    if not in_flight:
+        counts.waiting += 1
+        return
+    counts.recovered += 1
+    suspect = process_death and any(token.crashes >= SUSPECT_AFTER for token in in_flight)
+    permit = not suspect and stream.take_permit_for(live)
+    stream.step(live, Pending(Recover(process_death=process_death, permit=permit)))
+
+
+def _why_not(parts: StreamParts, plan: Plan, state: ExecutionState) -> str | None:
+    """Why the execution cannot go on under today's graph, or None."""
+    for token in state.tokens.values():
+        node = plan.nodes.get(token.node)
+        if node is None:
+            return f"node {token.node!r} is not in the graph any more"
+        if node.function is not None and not parts.known_functions(node.function):
+            return f"function {node.function!r} of node {token.node!r} is not registered"
+    return None
+
+
+def load(execution_id: str, entry_point: str, reader: Reader) -> Live | None:
+    """An unfinished execution of this entry point, as the store has it; None otherwise."""
+    found = reader.execution(execution_id)
+    if found is None or found.summary.status in TERMINAL:
+        return None
+    if found.summary.entry_point != entry_point:
+        return None
+    return Live(
+        execution_id,
+        state=reader.load_state(found.ordinal),
+        ordinal=found.ordinal,
+        patch_bytes=0,
+    )

@@ -1,0 +1,176 @@
+"""The step machine: tick -> advance -> commit -> acknowledgement -> apply -> commands.
+
+A transition is committed before anything acts on it, and an execution has at most one commit in
+flight: ticks that arrive meanwhile wait, in order.
+"""
+
+import logging
+from typing import Protocol
+
+from greenroom.actors.kernel.clock import Clock
+from greenroom.actors.stream.commits import CommitMaker
+from greenroom.actors.stream.live import InFlight, Live, Pending, StreamSlot
+from greenroom.protocol.commit import CommitOutcome, OutcomeKind
+from greenroom.protocol.engine.advance import advance
+from greenroom.protocol.engine.plan import Plan
+from greenroom.protocol.engine.ticks import Hold, NodeErrored, NodeSucceeded
+from greenroom.protocol.engine.transition import Command
+from greenroom.protocol.errors import Fenced
+from greenroom.protocol.messages import Trigger
+from greenroom.protocol.patch import apply
+
+logger = logging.getLogger("greenroom.stream")
+
+
+class StepOwner(Protocol):
+    """What the machine asks of the stream."""
+
+    def carry_out(self, live: Live, command: Command) -> None:
+        """Act on a command of a committed transition."""
+        ...
+
+    def answered(self, trigger: Trigger, outcome: CommitOutcome, live: Live) -> None:
+        """An accepting commit was applied or refused."""
+        ...
+
+    def closed_node(self, live: Live) -> None:
+        """A closing step is durable: the node run's turns may go."""
+        ...
+
+    def lost_race(self, flight: InFlight, outcome: CommitOutcome) -> None:
+        """A closing step read something stale; nothing of it was stored."""
+        ...
+
+    def settle(self, live: Live) -> None:
+        """Nothing of the execution is in flight or waiting: take stock of it."""
+        ...
+
+
+class StepMachine:
+    """Runs the steps of one instance of one stream. Only on the runtime's loop thread."""
+
+    def __init__(
+        self, plan: Plan, maker: CommitMaker, slot: StreamSlot, clock: Clock, owner: StepOwner
+    ) -> None:
+        self._plan = plan
+        self._maker = maker
+        self._slot = slot
+        self._clock = clock
+        self._owner = owner
+        self._in_flight: dict[int, InFlight] = {}
+        self._unavailable: list[InFlight] = []
+
+    def tick(self, live: Live, pending: Pending) -> None:
+        """Advance the execution by one tick, now or after the commit that is in flight."""
+        if live.in_flight is not None:
+            live.ticks.append(pending)
+            return
+        self._advance(live, pending, None)
+        if live.in_flight is None:
+            self._next(live)
+
+    def accept(self, live: Live, pending: Pending, trigger: Trigger) -> None:
+        """The first tick of a new execution."""
+        self._advance(live, pending, trigger)
+
+    def _advance(self, live: Live, pending: Pending, trigger: Trigger | None) -> None:
+        now = self._clock.now()
+        transition = advance(self._plan, live.state, pending.tick, now)
+        if transition is None:
+            if pending.reply is not None:
+                pending.reply.set(False)
+            return
+        slot = self._slot
+        commit_id = slot.next_commit_id
+        slot.next_commit_id = commit_id + 1
+        commit = self._maker.step(
+            commit_id, live, transition, now, result=pending.result, trigger=trigger
+        )
+        if trigger is not None:
+            slot.accepting[commit_id] = trigger
+        flight = InFlight(live, pending, transition, commit)
+        live.in_flight = flight
+        self._in_flight[commit_id] = flight
+        slot.outbox.append(commit)
+
+    def acknowledge(self, outcome: CommitOutcome) -> InFlight | None:
+        """Take the writer's answer. None when the commit was not this instance's."""
+        flight = self._in_flight.pop(outcome.commit_id, None)
+        if flight is None:
+            return None
+        live = flight.live
+        if outcome.kind is OutcomeKind.UNAVAILABLE and flight.commit.ordinal:
+            # Accepted work keeps its commit until the store writes again.
+            self._unavailable.append(flight)
+            return flight
+        live.in_flight = None
+        trigger = self._slot.accepting.pop(outcome.commit_id, None)
+        match outcome.kind:
+            case OutcomeKind.APPLIED:
+                self._applied(flight, outcome, trigger)
+            case OutcomeKind.CONFLICT if trigger is None:
+                self._owner.lost_race(flight, outcome)
+            case _ if trigger is not None:
+                self._owner.answered(trigger, outcome, live)
+            case _:
+                self._refused(flight, outcome)
+        if live.in_flight is None:
+            self._next(live)
+        return flight
+
+    def resubmit(self) -> None:
+        """The store writes again."""
+        for flight in self._unavailable:
+            self._in_flight[flight.commit.commit_id] = flight
+            self._slot.outbox.append(flight.commit)
+        self._unavailable.clear()
+
+    def _applied(self, flight: InFlight, outcome: CommitOutcome, trigger: Trigger | None) -> None:
+        live = flight.live
+        live.ordinal = outcome.ordinal
+        live.state = apply(live.state, flight.transition.patch, flight.commit.expected_seq + 1)
+        if trigger is not None:
+            self._owner.answered(trigger, outcome, live)
+        if isinstance(flight.pending.tick, NodeSucceeded | NodeErrored):
+            self._owner.closed_node(live)
+        for command in flight.transition.commands:
+            self._owner.carry_out(live, command)
+        if flight.pending.reply is not None:
+            flight.pending.reply.set(True)
+
+    def _refused(self, flight: InFlight, outcome: CommitOutcome) -> None:
+        if outcome.code == Fenced.code:
+            raise Fenced(f"stream instance replaced: {outcome.text}")
+        live, pending = flight.live, flight.pending
+        logger.error("%s: step refused: %s", live.execution_id, outcome.text)
+        if isinstance(pending.tick, NodeSucceeded):
+            # What a node returned can never be stored: that is the node's failure.
+            failure = NodeErrored(
+                pending.tick.token_id,
+                pending.tick.visit,
+                pending.tick.attempt,
+                outcome.text,
+                (outcome.code,),
+                pending.tick.latency_ms,
+                retryable=False,
+            )
+            live.ticks.appendleft(Pending(failure, reply=pending.reply))
+        elif not isinstance(pending.tick, Hold):
+            live.ticks.appendleft(Pending(Hold(outcome.text), reply=pending.reply))
+
+    def _next(self, live: Live) -> None:
+        while live.ticks and live.in_flight is None:
+            self._advance(live, live.ticks.popleft(), None)
+        if live.in_flight is None:
+            self._owner.settle(live)
+
+    def again(self, live: Live, pending: Pending) -> None:
+        """Put a tick before all that wait: its commit is tried anew."""
+        live.ticks.appendleft(pending)
+        if live.in_flight is None:
+            self._next(live)
+
+    @property
+    def commits_in_flight(self) -> int:
+        """How many commits wait for an answer or for the store."""
+        return len(self._in_flight) + len(self._unavailable)

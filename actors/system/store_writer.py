@@ -1,0 +1,149 @@
+"""The one writer of the store: takes all that waits in its mailbox and commits it as one group.
+
+It has a thread of its own, because a sync to disk may take milliseconds. After the acknowledgements
+it waits until the streams have turned them into their next commits (lockstep): those then form the
+next group, and the puts run while the loop is idle, not against it.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import ClassVar, Final, Literal
+
+from greenroom.actors.kernel.actor import Actor, Request
+from greenroom.actors.kernel.synchronisation import wait_until_run
+from greenroom.actors.system.event_interest import EventInterest
+from greenroom.protocol.commit import Commit, CommitOutcome
+from greenroom.protocol.errors import ActorStopped
+from greenroom.protocol.messages import (
+    Barrier,
+    CommitAcks,
+    CommitBatch,
+    CommitNow,
+    EventsAppended,
+    RaiseFence,
+    StoreBack,
+    StoreProbe,
+    StreamMessage,
+    WriterMessage,
+)
+from greenroom.storage.store import Store
+
+logger = logging.getLogger("greenroom.writer")
+
+LOCKSTEP_S: Final = 0.02
+"""The longest wait for the loop after acknowledgements. A loop that is slower than this is busy
+with something else, and the commits that are there should not wait for it."""
+
+PROBE_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Waiting times between probes of a store that refuses writes; the last one repeats."""
+
+
+class StoreWriter(Actor[WriterMessage]):
+    """Owns every write transaction of one store. Runs on its own thread.
+
+    Commits are told with `CommitBatch` (acknowledged with `CommitAcks`) or asked with `CommitNow`.
+    `interest` says who waits for events; they are told only while somebody does.
+    """
+
+    messages = WriterMessage
+    dispatcher_kind: ClassVar[Literal["loop", "thread"]] = "thread"
+
+    def __init__(self, store: Store, interest: EventInterest) -> None:
+        super().__init__()
+        self._store = store
+        self._interest = interest
+        self._probes = 0
+        self._senders: dict[str, None] = {}
+
+    def handle_batch(self, messages: list[WriterMessage | Request[WriterMessage]]) -> None:
+        """Commit in order; neighbouring commits, told or asked, form one group."""
+        group: list[CommitBatch | Request[WriterMessage]] = []
+        for item in messages:
+            message = item.message if isinstance(item, Request) else item
+            if isinstance(item, CommitBatch) or isinstance(message, CommitNow):
+                group.append(item)  # type: ignore[arg-type]  # narrowed by the line above
+                continue
+            self._commit_group(group)
+            group = []
+            self._serve(item, message)
+        self._commit_group(group)
+
+    def _serve(self, item: WriterMessage | Request[WriterMessage], message: WriterMessage) -> None:
+        match message:
+            case RaiseFence(stream=stream):
+                answer: int | None = self._store.raise_fence(stream)
+            case StoreProbe():
+                answer = self._probe()
+            case _:
+                assert isinstance(message, Barrier), f"{message!r} must be asked, not told"
+                answer = None
+        if isinstance(item, Request):
+            item.reply.set(answer)
+
+    def _commit_group(self, group: Sequence[CommitBatch | Request[WriterMessage]]) -> None:
+        if not group:
+            return
+        commits: list[Commit] = []
+        for item in group:
+            commits.extend(_commits_of(item))
+        outcomes = self._store.commit(commits, self.clock.now())
+        start = 0
+        told = False
+        for item in group:
+            end = start + len(_commits_of(item))
+            if isinstance(item, CommitBatch):
+                self._acknowledge(item.sender, tuple(outcomes[start:end]))
+                told = True
+            else:
+                item.reply.set(outcomes[start])
+            start = end
+        if self._interest.wanted:
+            self._tell_events(outcomes, commits)
+        if self._store.degraded is not None and self._probes == 0:
+            logger.error("the store refuses writes: %s", self._store.degraded)
+            self._schedule_probe()
+        if told:
+            wait_until_run(self.system.dispatcher, LOCKSTEP_S)
+
+    def _acknowledge(self, sender: str, outcomes: tuple[CommitOutcome, ...]) -> None:
+        self._senders[sender] = None
+        self._tell(sender, CommitAcks(outcomes=outcomes, degraded=self._store.degraded))
+
+    def _tell(self, sender: str, message: StreamMessage) -> None:
+        ref = self.system.ref(sender)
+        try:
+            if ref is not None:
+                ref.tell(message, control=True)
+        except ActorStopped:
+            # It sent its last commits on its way down, and needs no answer.
+            logger.debug("%s stopped before its acknowledgement", sender)
+
+    def _tell_events(self, outcomes: Sequence[CommitOutcome], commits: Sequence[Commit]) -> None:
+        last = 0
+        for outcome, commit in zip(outcomes, commits, strict=True):
+            if outcome.first_event:
+                last = max(last, outcome.first_event + len(commit.events) - 1)
+        if last:
+            for listener in self._interest.listeners():
+                listener.tell(EventsAppended(last=last), control=True)
+
+    def _schedule_probe(self) -> None:
+        delay = PROBE_S[min(self._probes, len(PROBE_S) - 1)]
+        self._probes += 1
+        self.schedule(delay, StoreProbe())
+
+    def _probe(self) -> None:
+        if not self._store.probe():
+            self._schedule_probe()
+            return
+        self._probes = 0
+        logger.warning("the store writes again")
+        for sender in self._senders:
+            self._tell(sender, StoreBack())
+
+
+def _commits_of(item: CommitBatch | Request[WriterMessage]) -> tuple[Commit, ...]:
+    if isinstance(item, CommitBatch):
+        return item.commits
+    assert isinstance(item.message, CommitNow)
+    return (item.message.commit,)
