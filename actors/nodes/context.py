@@ -26,8 +26,8 @@ logger = logging.getLogger("greenroom.node")
 class TurnGate(Protocol):
     """Says whose turn a contended key is, and waits for the end of it; from any thread."""
 
-    def holder(self, key: StateKey) -> str | None:
-        """Return the execution that holds the turn of the key, or of its scope; None if free."""
+    def taken(self, key: StateKey, execution_id: str) -> bool:
+        """Say whether another execution holds the turn of the key, or of its scope."""
         ...
 
     def when_free(self, key: StateKey, execution_id: str) -> Future[bool]:
@@ -268,14 +268,14 @@ class NodeContext:
         gate = self._gate
         if gate is not None:
             for key in keys:
-                if gate.holder(key) not in (None, self.execution_id):
+                if gate.taken(key, self.execution_id):
                     await gate.when_free(key, self.execution_id)
 
     def _wait_sync(self, keys: tuple[StateKey, ...]) -> None:
         gate = self._gate
         if gate is not None:
             for key in keys:
-                if gate.holder(key) not in (None, self.execution_id):
+                if gate.taken(key, self.execution_id):
                     if asyncio._get_running_loop() is not None:
                         raise StateAccessError(
                             f"key {key.key!r} is contended and waiting for it would block the "

@@ -157,7 +157,7 @@ class NodeRunner:
             if key not in memory
             for shared in (StateKey("stream", stream_id, key), StateKey("global", "", key))
         ]
-        return [key for key in keys if gate.holder(key) not in (None, one.run.execution_id)]
+        return [key for key in keys if gate.taken(key, one.run.execution_id)]
 
     def _must_wait(self, one: Running, gate: TurnGate) -> bool:
         return bool(self._contended(one, gate))

@@ -1,0 +1,204 @@
+"""The state manager: gives out the turns of contended keys."""
+
+import logging
+from dataclasses import dataclass
+
+from greenroom.actors.kernel.actor import DEFERRED, Actor, Reply
+from greenroom.actors.kernel.dispatcher import TimerHandle
+from greenroom.actors.kernel.future import Future
+from greenroom.actors.kernel.ref import ActorRef
+from greenroom.actors.system.turns import TurnView
+from greenroom.protocol.commit import StateKey
+from greenroom.protocol.errors import ActorError
+from greenroom.protocol.limits import TURN_TIMEOUT_S
+from greenroom.protocol.messages import (
+    AwaitTurnFree,
+    Barrier,
+    Message,
+    ReleaseStream,
+    ReleaseTurns,
+    TakeTurns,
+    TurnMessage,
+    TurnsGranted,
+    WriterMessage,
+)
+from greenroom.protocol.turns import Ticket
+
+logger = logging.getLogger("greenroom.state")
+
+
+class TurnsDue(Message, frozen=True, tag="turns_due"):
+    """Time to look for those who have waited too long."""
+
+
+class TurnsDurable(Message, frozen=True, tag="turns_durable"):
+    """All that was sent to the store before these turns were given is durable or refused."""
+
+    execution_ids: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Waiter:
+    """Somebody who wants to read a key when nobody else has or wants its turn."""
+
+    key: StateKey
+    execution_id: str
+    reply: Reply
+    until: float  # monotonic seconds
+
+
+class StateManager(Actor[TurnMessage | TurnsDue | TurnsDurable]):
+    """Serves `TurnMessage`. Turns are granted first come, first served, per key.
+
+    A grant is shown in `view` at once, so that no other closing step passes any more, and told to
+    its stream after the store has written all that was sent before: what the holder then reads is
+    the newest. Nobody waits longer than `timeout_s`.
+    """
+
+    messages = TurnMessage | TurnsDue | TurnsDurable
+
+    def __init__(
+        self,
+        writer: ActorRef[WriterMessage],
+        view: TurnView,
+        timeout_s: float = TURN_TIMEOUT_S,
+    ) -> None:
+        super().__init__()
+        self._writer = writer
+        self._view = view
+        self._timeout_s = timeout_s
+        self._waiters: list[_Waiter] = []
+        self._until: dict[str, float] = {}  # of those who wait for turns: monotonic seconds
+        self._told: set[str] = set()  # executions whose stream knows of its turns
+        self._timer: TimerHandle | None = None
+
+    def on_start(self) -> None:
+        """Take over the turns of an instance that crashed: tell every grant, perhaps again."""
+        until = self.clock.monotonic() + self._timeout_s
+        tickets = self._view.turns.tickets.values()
+        self._until = {one.execution_id: until for one in tickets if not one.held}
+        self._settle([one for one in tickets if one.held])
+        self._arm()
+
+    def handle(self, message: TurnMessage | TurnsDue | TurnsDurable) -> object:
+        """Serve one message; see `protocol.messages`."""
+        turns = self._view.turns
+        match message:
+            case TakeTurns():
+                ticket = Ticket(
+                    message.execution_id, message.stream, message.incarnation, message.keys
+                )
+                self._forget(message.execution_id)
+                self._until[message.execution_id] = self.clock.monotonic() + self._timeout_s
+                self._settle(turns.take(ticket))
+            case ReleaseTurns():
+                self._forget(message.execution_id)
+                self._settle(turns.release(message.execution_id))
+            case ReleaseStream():
+                self._settle(turns.release_stream(message.stream, message.incarnation))
+                for gone in [one for one in self._until if one not in turns.tickets]:
+                    self._forget(gone)
+            case AwaitTurnFree():
+                return self._await_free(message)
+            case TurnsDurable():
+                self._tell_granted(message.execution_ids)
+            case TurnsDue():
+                self._timer = None
+                self._expire()
+        self._arm()
+        return None
+
+    def _forget(self, execution_id: str) -> None:
+        self._until.pop(execution_id, None)
+        self._told.discard(execution_id)
+
+    # --- granting
+
+    def _settle(self, granted: list[Ticket]) -> None:
+        """Show the turns as they are now, and follow up what was given or came free."""
+        self._view.publish(self._view.turns.held())
+        self._answer_free()
+        if not granted:
+            return
+        for ticket in granted:
+            self._until.pop(ticket.execution_id, None)
+        durable = TurnsDurable(execution_ids=tuple(one.execution_id for one in granted))
+        ref, incarnation = self.ref, self.incarnation
+
+        def settled(future: Future[None]) -> None:
+            # A writer that does not answer delays the turn, and the versions still guard the data.
+            ref.tell(durable, control=True, incarnation=incarnation)
+
+        self._writer.ask(Barrier(), control=True, timeout=self._timeout_s).add_done_callback(
+            settled
+        )
+
+    def _tell_granted(self, execution_ids: tuple[str, ...]) -> None:
+        for execution_id in execution_ids:
+            ticket = self._view.turns.tickets.get(execution_id)
+            if ticket is not None and ticket.held and execution_id not in self._told:
+                self._told.add(execution_id)
+                self._tell(ticket, timed_out=False)
+
+    def _tell(self, ticket: Ticket, *, timed_out: bool) -> None:
+        stream = self.system.ref(ticket.stream)
+        message = TurnsGranted(
+            incarnation=ticket.incarnation,
+            execution_id=ticket.execution_id,
+            timed_out=timed_out,
+        )
+        try:
+            if stream is not None:
+                stream.tell(message, control=True)
+                return
+        except ActorError as error:
+            logger.debug("turns of %s: %s", ticket.execution_id, error)
+        # The stream is gone for good, and what it had asked for with it.
+        self._forget(ticket.execution_id)
+        self._settle(self._view.turns.release(ticket.execution_id))
+
+    # --- waiting for a key to come free
+
+    def _await_free(self, message: AwaitTurnFree) -> object:
+        if not self._view.turns.wanted().taken(message.key, message.execution_id):
+            return True
+        until = self.clock.monotonic() + self._timeout_s
+        self._waiters.append(_Waiter(message.key, message.execution_id, self.defer(), until))
+        self._arm()
+        return DEFERRED
+
+    def _answer_free(self) -> None:
+        if not self._waiters:
+            return
+        waiting = []
+        wanted = self._view.turns.wanted()
+        for one in self._waiters:
+            if not one.reply.wanted:
+                continue
+            if wanted.taken(one.key, one.execution_id):
+                waiting.append(one)
+            else:
+                one.reply.set(True)
+        self._waiters = waiting
+
+    # --- time
+
+    def _expire(self) -> None:
+        now = self.clock.monotonic()
+        for waiter in [one for one in self._waiters if one.until <= now]:
+            self._waiters.remove(waiter)
+            waiter.reply.set(False)
+        for execution_id in [one for one, until in self._until.items() if until <= now]:
+            self._forget(execution_id)
+            ticket = self._view.turns.tickets.get(execution_id)
+            if ticket is not None:
+                self._settle(self._view.turns.release(execution_id))
+                self._tell(ticket, timed_out=True)
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            return
+        dues = [*self._until.values(), *(one.until for one in self._waiters)]
+        if dues:
+            wait_s = max(0.0, min(dues) - self.clock.monotonic())
+            self._timer = self.schedule(wait_s, TurnsDue())
