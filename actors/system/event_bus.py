@@ -8,13 +8,14 @@ from greenroom.actors.kernel.actor import Actor
 from greenroom.actors.system.event_data import EventData
 from greenroom.actors.system.event_interest import EventInterest
 from greenroom.actors.system.subscriptions import Subscription, Subscriptions, UserCode
-from greenroom.protocol.errors import EventsPruned
+from greenroom.protocol.errors import EventsPruned, StorageError
 from greenroom.protocol.events import EventBody
 from greenroom.protocol.messages import BusMessage, CatchUp, EventsAppended
 from greenroom.storage.store import Store
 
 logger = logging.getLogger("greenroom.events")
 
+RETRY_S: Final = 0.5  # after the store could not be read
 PAGE_EVENTS: Final = 100  # read and handed on before the runtime's loop turns to others
 
 
@@ -56,7 +57,11 @@ class EventBus(Actor[BusMessage]):
             case EventsAppended(last=last) if last and last <= self._subscriptions.position:
                 return self._subscriptions.position
             case EventsAppended() | CatchUp():
-                return await self._deliver()
+                try:
+                    return await self._deliver()
+                except StorageError:
+                    self.schedule(RETRY_S, EventsAppended(last=0))
+                    raise
 
     async def _deliver(self) -> int:
         subscriptions = self._subscriptions
