@@ -56,12 +56,16 @@ def _open_environment(
 
 def _open_tables(environment: lmdb.Environment, path: Path, *, create: bool) -> Databases:
     try:
-        with environment.begin(write=create) as txn:
-            databases = [
-                environment.open_db(table.name.lower().encode(), txn=txn, create=create)
-                for table in Table
+        if not create:
+            # In a read-only transaction of ours the handles would end with it.
+            return [
+                environment.open_db(table.name.lower().encode(), create=False) for table in Table
             ]
-            if create and txn.get(FORMAT_NAME, db=databases[Table.META]) is None:
+        with environment.begin(write=True) as txn:
+            databases = [
+                environment.open_db(table.name.lower().encode(), txn=txn) for table in Table
+            ]
+            if txn.get(FORMAT_NAME, db=databases[Table.META]) is None:
                 # In the transaction that makes the tables: a store without a format is corrupt.
                 txn.put(FORMAT_NAME, pack_number(FORMAT), db=databases[Table.META])
             return databases

@@ -76,7 +76,8 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001  the border of the process
         hint = "" if debug else " (--debug shows where)"
         return _fail(f"{type(error).__name__}: {error}{hint}", PROBLEMS, debug)
-    return int(code or OK)
+    # The command-line library may turn Ctrl-C into an exit code by itself.
+    return _fail("interrupted", INTERRUPTED, debug) if code == INTERRUPTED else int(code or OK)
 
 
 def _fail(message: str, code: int, debug: bool) -> int:
