@@ -172,7 +172,7 @@ class LoopActor(pykka.Actor):
             envelope.reply_to.set(response)
 
     def _failed(self, envelope: Envelope[Any], error: BaseException) -> bool:
-        """An error of an ask is its answer; an error of a tell ends the actor. True if it goes on."""
+        """An error of an ask is its answer, one of a tell ends the actor. True if it goes on."""
         if envelope.reply_to is None:
             self._fail(type(error), error, error.__traceback__)
             return False

@@ -293,8 +293,10 @@ class Serving:
                 value = await awaitable
             except BaseException as error:  # noqa: BLE001  also CancelledError: the border of the actor
                 failure = error
-            self._task = None
-            done(value, failure)
+            if self._task is asyncio.current_task():
+                self._task = None
+                done(value, failure)
+            # else it was abandoned: what it did in the end concerns nobody any more.
 
         self._task = loop.create_task(wait())
 

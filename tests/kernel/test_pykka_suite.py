@@ -1,4 +1,6 @@
-"""pykka's own tests, run on our loop actor: what it promises there holds here, but for a short list with reasons."""
+"""pykka's own tests, run on our loop actor: what it promises there holds here, but for a short list
+with reasons.
+"""
 
 import importlib.metadata
 import os

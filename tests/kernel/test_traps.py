@@ -1,4 +1,6 @@
-"""Traps of thread-based actors that this kernel avoids, one test each, in a fixed order (T1 to T21)."""
+"""Traps of thread-based actors that this kernel avoids, one test each, in a fixed order (T1 to
+T21).
+"""
 
 import asyncio
 import logging
@@ -201,7 +203,9 @@ def test_t6_settling_the_reply_from_outside_harms_nobody(system: ActorSystem) ->
 
 
 def test_t7_a_message_put_while_the_mailbox_closes_is_refused_or_handed_back() -> None:
-    """Threads put while another closes; every message is either refused to its sender or in the rest."""
+    """Threads put while another closes; every message is either refused to its sender or in the
+    rest.
+    """
     for _ in range(50):
         mailbox = Mailbox("x", 10_000, lambda: None)
         accepted: list[list[bytes]] = [[], [], []]
@@ -233,10 +237,8 @@ async def test_t8_awaiting_a_reply_leaves_the_loop_free(system: ActorSystem) -> 
     go = threading.Event()
     ref = system.spawn(partial(ScriptedThread, slow=lambda a, m: go.wait(10)))
     waiting = asyncio.ensure_future(asyncio.wait_for(ref.ask(Do("slow")), 10))
-    ticks = 0
     for _ in range(50):
         await asyncio.sleep(0)
-        ticks += 1
     assert not waiting.done()
     go.set()
     assert await waiting is True
@@ -414,7 +416,9 @@ EXIT = """
 def test_t15_t16_the_process_exits_and_on_stop_runs(
     kind: str, action: str, code: int, saved: bool
 ) -> None:
-    """A real process ends without stop(): in order if the actors can, within the limit if one hangs."""
+    """A real process ends without stop(): in order if the actors can, within the limit if one
+    hangs.
+    """
     script = textwrap.dedent(EXIT).format(kind=kind, action=action)
     run = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False
