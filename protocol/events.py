@@ -49,7 +49,8 @@ class EventType(StrEnum):
 
 class Reference(msgspec.Struct, frozen=True, array_like=True):
     """Stands for data over the inline limit: `kind` is "payload" (kept beside the event), "input"
-    or "output" (of the event's execution); `size` is its length in encoded bytes.
+    or "output" (of the event's execution), or "delivery" (the execution's input is the data);
+    `size` is its length in encoded bytes.
     """
 
     kind: str

@@ -15,7 +15,7 @@ from greenroom.storage.outcomes import refused, unavailable
 from greenroom.storage.reader import Reader
 from greenroom.storage.store import StoreOptions, StoreStats
 from greenroom.storage.tables import Table, Transaction, WriteTransaction
-from greenroom.storage.view import EPOCH, PROBE, View
+from greenroom.storage.view import CLEAN_EPOCH, EPOCH, PROBE, View
 
 T = TypeVar("T")
 Failpoint = Callable[[str], None]
@@ -47,6 +47,7 @@ class StoreCore(ABC):
 
     path: Path | None
     epoch: int
+    closed_cleanly: bool
     degraded: str | None
 
     def __init__(self, options: StoreOptions, failpoint: Failpoint | None) -> None:
@@ -54,6 +55,7 @@ class StoreCore(ABC):
         self.options = options
         self.degraded = None
         self.epoch = 0
+        self.closed_cleanly = True
         self._failpoint = failpoint
         self._lock = RLock()
         self._view: View | None = None  # None: read again from the store before the next group
@@ -156,13 +158,17 @@ class StoreCore(ABC):
             events_pruned=self._events_pruned,
         )
 
-    def _raise_epoch(self) -> None:
-        def change(txn: Transaction) -> int:
-            epoch = cursors.get_number(txn, EPOCH) + 1
-            cursors.set_number(txn, EPOCH, epoch)
-            return epoch
+    def mark_clean(self) -> None:
+        """Note that this opening of the store ends in order; see `store.Store`."""
+        self._change(lambda txn: cursors.set_number(txn, CLEAN_EPOCH, self.epoch))
 
-        self.epoch = self._change(change)
+    def _raise_epoch(self) -> None:
+        def change(txn: Transaction) -> tuple[int, bool]:
+            last = cursors.get_number(txn, EPOCH)
+            cursors.set_number(txn, EPOCH, last + 1)
+            return last + 1, cursors.get_number(txn, CLEAN_EPOCH) == last
+
+        self.epoch, self.closed_cleanly = self._change(change)
 
     def _reach(self, name: str) -> None:
         if self._failpoint is not None:

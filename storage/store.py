@@ -59,8 +59,8 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store(Protocol):
-    """One open store. `commit`, `raise_fence`, `drop_cursor` and `probe` belong to the writer's
-    thread, the rest to any.
+    """One open store. `commit`, `raise_fence`, `drop_cursor`, `mark_clean` and `probe` belong to
+    the writer's thread, the rest to any.
 
     Every method raises StoreClosed after `close`, and in a process forked from the one that opened
     the store.
@@ -77,6 +77,11 @@ class Store(Protocol):
         ...
 
     @property
+    def closed_cleanly(self) -> bool:
+        """True when the opening before this one ended with `mark_clean`, or there was none."""
+        ...
+
+    @property
     def degraded(self) -> str | None:
         """Why nothing can be written now, in one line; None while all is well."""
         ...
@@ -85,8 +90,8 @@ class Store(Protocol):
         """Check and apply `commits` in one transaction with one sync; one outcome each, in order.
 
         `now` is wall UTC seconds. Later commits see the effects of earlier ones. A commit that
-        cannot be applied gets its own outcome and harms no other. While the store is degraded every
-        outcome is `unavailable`.
+        cannot be applied gets its own outcome and harms no other. While the store is degraded
+        every outcome is `unavailable`.
         """
         ...
 
@@ -105,10 +110,17 @@ class Store(Protocol):
         ...
 
     def read(self, function: Callable[[Reader], T]) -> T:
-        """Return `function(reader)` over one consistent state; it may be called again while the map
-        grows.
+        """Return `function(reader)` over one consistent state; it may be called again while the
+        map grows.
 
         Keep it short, and let nothing of the reader out of it. Raises StoreUnavailable.
+        """
+        ...
+
+    def mark_clean(self) -> None:
+        """Note that this opening ends in order: what is in flight now did not kill the process.
+
+        Raises StoreUnavailable.
         """
         ...
 

@@ -11,6 +11,7 @@ from greenroom.storage.tables import Table, Transaction
 
 FORMAT_NAME: Final = b"format"
 EPOCH: Final = b"epoch"
+CLEAN_EPOCH: Final = b"clean_epoch"  # the newest epoch that ended in order
 PROBE: Final = b"probe"
 STATE_VERSION: Final = b"state_version"  # of the newest write to shared state
 ORDINAL_FLOOR: Final = b"ordinal_floor"  # no ordinal up to this one is given again

@@ -29,7 +29,9 @@ class EventData:
         if reference.kind == "payload":
             return self._payload(seq)
         memory = self._memory(body.execution, final=reference.kind == "output")
-        return {} if memory is None else {reference.kind: memory}
+        if memory is None or reference.kind == "delivery":
+            return memory or {}
+        return {reference.kind: memory}
 
     def _payload(self, seq: int) -> dict[str, Any]:
         raw = self._store.read(lambda reader: reader.event_payload(seq))

@@ -1,9 +1,9 @@
 """Who waits for events: read by the store writer at every commit, so it costs one attribute read."""
 
-from threading import Lock
 from typing import Any
 
-from greenroom.actors.kernel.actor import ActorRef
+from greenroom.actors.kernel.ref import ActorRef
+from greenroom.actors.kernel.synchronisation import new_lock
 
 
 class EventInterest:
@@ -15,7 +15,7 @@ class EventInterest:
 
     def __init__(self) -> None:
         self.wanted = False
-        self._lock = Lock()
+        self._lock = new_lock()
         self._listeners: tuple[ActorRef[Any], ...] = ()
 
     def add(self, listener: ActorRef[Any]) -> None:

@@ -55,6 +55,11 @@ class StoreWriter(Actor[WriterMessage]):
         self._probes = 0
         self._senders: dict[str, None] = {}
 
+    def on_stop(self) -> None:
+        """An orderly end: what is unfinished now was not what ended the process."""
+        if self._store.degraded is None:
+            self._store.mark_clean()
+
     def handle_batch(self, messages: list[WriterMessage | Request[WriterMessage]]) -> None:
         """Commit in order; neighbouring commits, told or asked, form one group."""
         group: list[CommitBatch | Request[WriterMessage]] = []
