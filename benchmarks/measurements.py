@@ -35,6 +35,7 @@ UNITS: Final[dict[str, str]] = {
     "recovery.same_steps_at_c64_s": "s",
     "storage.bytes_per_step.first100": "B",
     "storage.bytes_per_step.last100": "B",
+    "storage.written_bytes_per_step": "B",
     "fsync.after_ms": "ms",
 }
 

@@ -1,0 +1,185 @@
+"""A fixed history of commits leaves the same keys and values in every table of either store."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from greenroom.protocol.codec import encode
+from greenroom.protocol.commit import (
+    Commit,
+    CursorMove,
+    IdempotencyClaim,
+    NewEvent,
+    OutcomeKind,
+    StateKey,
+    StateWrite,
+    Summary,
+)
+from greenroom.protocol.events import EventBody
+from greenroom.protocol.execution import Accepted, ExecutionState, Status, Token
+from greenroom.protocol.patch import Cause, JournalRecord, Patch
+from greenroom.protocol.values import encode_value
+from greenroom.storage.keys import KEY_END, STATUS_CODES
+from greenroom.storage.lmdb_store import open_store
+from greenroom.storage.memory_store import MemoryStore
+from greenroom.storage.reader import Reader
+from greenroom.storage.store import Store
+from greenroom.storage.tables import Table
+
+AT = 1767323045.25
+SHORT, LONG = "execution-1", "execution-" + "2" * 80  # a long id stands in keys as its digest
+LASTING = {b"format", b"state_version"}  # numbers of the store that are part of what it holds
+
+
+def raw(value: Any) -> msgspec.Raw:
+    """An encoded value."""
+    return msgspec.Raw(encode_value(value))
+
+
+def accepted(execution_id: str) -> Accepted:
+    """What the first record of an execution fixes."""
+    return Accepted(
+        execution_id=execution_id,
+        entry_point="api",
+        entry_node="first",
+        graph_id="triage",
+        goal_id="goal",
+        correlation_id=execution_id,
+        accepted_at=AT,
+    )
+
+
+def record(seq: int, patch: Patch) -> msgspec.Raw:
+    """An encoded journal record."""
+    cause = Cause(tick="node_ended", node="first", visit=1, attempt=1)
+    return msgspec.Raw(
+        encode(JournalRecord(seq=seq, at=AT, incarnation=1, plan=b"plan", cause=cause, patch=patch))
+    )
+
+
+def summary(execution_id: str, status: Status) -> Summary:
+    """A listing's view of an execution."""
+    return Summary(
+        execution_id=execution_id,
+        entry_point="api",
+        goal_id="goal",
+        correlation_id=execution_id,
+        status=status,
+        accepted_at=AT,
+        updated_at=AT,
+    )
+
+
+def event(kind: str, execution_id: str) -> msgspec.Raw:
+    """An encoded event."""
+    return msgspec.Raw(encode(EventBody(type=kind, at=AT, stream="api", execution=execution_id)))
+
+
+def accept(commit_id: int, execution_id: str) -> Commit:
+    """A commit that accepts an execution under an idempotency key."""
+    patch = Patch(
+        accepted=accepted(execution_id),
+        status=Status.QUEUED,
+        tokens={1: Token(node="first")},
+        memory={"ticket": raw("text")},
+    )
+    return Commit(
+        commit_id=commit_id,
+        stream="api",
+        incarnation=1,
+        execution_id=execution_id,
+        record=record(1, patch),
+        summary=summary(execution_id, Status.QUEUED),
+        events=(NewEvent(event("execution_queued", execution_id), raw({"body": "large"})),),
+        idempotency=(IdempotencyClaim("api", execution_id, b"digest", AT + 60),),
+    )
+
+
+GROUPS = (
+    (accept(1, SHORT), accept(2, LONG)),
+    (
+        Commit(
+            commit_id=3,
+            stream="api",
+            incarnation=1,
+            execution_id=SHORT,
+            ordinal=1,
+            expected_seq=1,
+            record=record(2, Patch(status=Status.RUNNING, started_at=AT)),
+            summary=summary(SHORT, Status.RUNNING),
+            snapshot=msgspec.Raw(encode(ExecutionState(accepted=accepted(SHORT), seq=2))),
+            events=(NewEvent(event("execution_started", SHORT)),),
+            writes=(
+                StateWrite(StateKey("global", "", "count"), raw(1)),
+                StateWrite(StateKey("stream", "api", "k" * 80), raw([1, 2])),
+            ),
+        ),
+    ),
+    (
+        Commit(
+            commit_id=4,
+            stream="api",
+            incarnation=1,
+            execution_id=SHORT,
+            ordinal=1,
+            expected_seq=2,
+            record=record(3, Patch(status=Status.COMPLETED, tokens={1: None}, ended_at=AT)),
+            summary=summary(SHORT, Status.COMPLETED),
+            events=(NewEvent(event("execution_completed", SHORT)),),
+            writes=(StateWrite(StateKey("global", "", "count"), None),),
+        ),
+        Commit(
+            commit_id=5,
+            stream="",
+            incarnation=0,
+            cursor=CursorMove("consumer:goal", 0, 3, raw({"folded": 3})),
+        ),
+    ),
+)
+
+
+@pytest.fixture(params=["memory", "lmdb"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A new store of each kind."""
+    made: Store = MemoryStore() if request.param == "memory" else open_store(tmp_path / "store")
+    yield made
+    made.close()
+
+
+def dump(reader: Reader) -> dict[str, dict[str, str]]:
+    """Every key and value of every table, in hexadecimal."""
+    found: dict[str, dict[str, str]] = {}
+    for table in Table:
+        page = reader.transaction.range(table, b"", KEY_END, 1000)
+        if table is Table.META:
+            page = [(key, value) for key, value in page if key in LASTING]
+        found[f"{int(table)} {table.name.lower()}"] = {
+            key.hex(): bytes(value).hex() for key, value in page
+        }
+    return found
+
+
+def test_a_fixed_history_leaves_the_golden_keys_and_values(store: Store, golden: Any) -> None:
+    """Both engines hold the same bytes, and those are the golden ones."""
+    assert store.raise_fence("api") == 1
+    for group in GROUPS:
+        outcomes = store.commit(group, AT)
+        assert [one.kind for one in outcomes] == [OutcomeKind.APPLIED] * len(group)
+    golden("store", store.read(dump))
+
+
+def test_every_table_is_used_by_the_history(store: Store) -> None:
+    """A table without an entry would not be guarded by the golden file."""
+    store.raise_fence("api")
+    for group in GROUPS:
+        store.commit(group, AT)
+    empty = {name for name, entries in store.read(dump).items() if not entries}
+    assert empty == {f"{int(Table.GARBAGE)} garbage"}
+
+
+def test_a_status_keeps_its_code(golden: Any) -> None:
+    """The codes stand in index keys."""
+    golden("status_codes", {str(status): code for status, code in STATUS_CODES.items()})
