@@ -57,6 +57,7 @@ IDEMPOTENCY_ENTRIES_MAX: Final = 1_000_000
 # Events
 EVENT_DATA_BYTES_MAX: Final = 4096  # larger data is stored apart and referred to
 STATE_CHANGED_VALUE_BYTES_MAX: Final = 256
+STATE_CHANGED_EVENTS_MAX: Final = 100  # of one commit; the last one counts the others
 HOPS_MAX: Final = 8
 EVENT_HISTORY_DEFAULT: Final = 1_000
 EVENT_HISTORY_MAX: Final = 100_000
@@ -81,6 +82,7 @@ SHUTDOWN_TIMEOUT_S_MAX: Final = 3_600.0
 # Shared state
 CONFLICT_RUNS_MAX: Final = 5
 TURN_TIMEOUT_S: Final = 30.0
+STATE_KEY_CHARS_MAX: Final = 1024
 STATE_CHANGES_MAX: Final = 1_000  # recent changes that the state manager remembers
 
 # Store

@@ -10,10 +10,11 @@ import msgspec
 
 from greenroom.actors.nodes.functions import FunctionRegistry
 from greenroom.protocol.commit import StateKey, StateRead, StateWrite
-from greenroom.protocol.errors import InvalidInput, InvalidValue, IsolationError, KeyNotAllowed
+from greenroom.protocol.errors import InvalidInput, IsolationError, KeyNotAllowed
 from greenroom.protocol.graph import NodeSpec
 from greenroom.protocol.isolation import IsolationLevel, StateScope
 from greenroom.protocol.messages import UpdateMade
+from greenroom.protocol.shared_state import check_key
 from greenroom.protocol.values import decode_value, encode_value
 from greenroom.storage.reader import Reader
 from greenroom.storage.store import Store
@@ -300,13 +301,6 @@ class StepBuffer:
     def _check_write(self, key: str) -> None:
         if self._node.output_keys and key not in self._node.output_keys:
             raise KeyNotAllowed(f"Not allowed to write key: {key}")
-
-
-def check_key(key: object) -> str:
-    """Return `key` if it can name a value. Raises InvalidValue."""
-    if not isinstance(key, str) or not key:
-        raise InvalidValue("$", f"the key {key!a:.60} must be a str, not empty")
-    return str.__str__(key)
 
 
 def applied(

@@ -7,15 +7,17 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.actors.nodes.host import is_async
-from greenroom.protocol.errors import FunctionNotFound, InvalidInput, InvalidValue, KeyNotAllowed
+from greenroom.protocol.errors import FunctionNotFound, InvalidInput, KeyNotAllowed
 from greenroom.protocol.graph import NodeSpec
 from greenroom.protocol.ids import validate_id
+from greenroom.protocol.shared_state import check_key
 from greenroom.protocol.values import encode_value
 
 CONTEXT_PARAMETER: Final = "ctx"
 RESULT_KEY: Final = "result"
 ROUTE_KEY: Final = "route"
 ROUTER: Final = "router"
+ERROR_CHARS_MAX: Final = 4_000  # of an error's text on its way to the stream, which stores less
 
 _NAMED: Final = frozenset({inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY})
 
@@ -222,9 +224,9 @@ def encode_outputs(plan: NodePlan, value: object) -> tuple[dict[str, msgspec.Raw
     route: str | None = None
     if plan.is_router:
         if isinstance(value, str):
-            return {}, value
+            return {}, check_key(value)
         if isinstance(value, dict) and isinstance(chosen := value.get(ROUTE_KEY), str):
-            route = chosen
+            route = check_key(chosen)
             if ROUTE_KEY not in plan.declared:
                 value = {key: item for key, item in value.items() if key != ROUTE_KEY}
                 if not value:
@@ -247,9 +249,8 @@ def _encode_each(plan: NodePlan, outputs: Mapping[Any, object]) -> dict[str, msg
     for key, value in outputs.items():
         if declared and key not in declared:
             raise KeyNotAllowed(f"Not allowed to write key: {key}")
-        if not isinstance(key, str) or not key:
-            raise InvalidValue("$", f"the key {key!a:.60} of an output must be a str, not empty")
-        encoded[str.__str__(key)] = msgspec.Raw(encode_value(value, f"$.{key}"))
+        name = check_key(key)
+        encoded[name] = msgspec.Raw(encode_value(value, f"$.{name}"))
     return encoded
 
 
@@ -263,11 +264,17 @@ def error_types(error: BaseException) -> tuple[str, ...]:
 
 
 def error_text(error: BaseException) -> str:
-    """Return the error's own text, or its class name when it has none. Never raises."""
+    """Return the error's own text, or its class name when it has none; bounded, never raises."""
     try:
-        return str(error) or type(error).__name__
+        text = str(error)
     except Exception:  # noqa: BLE001  a broken __str__ must not hide that the node failed
-        return type(error).__name__
+        text = ""
+    # A lone surrogate cannot be sent, and would take the other results of its batch with it.
+    return (
+        (text[:ERROR_CHARS_MAX] or type(error).__name__)
+        .encode("utf-8", "backslashreplace")
+        .decode()
+    )
 
 
 def may_be_retried(error: BaseException) -> bool:
