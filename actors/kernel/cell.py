@@ -80,11 +80,14 @@ class Cell(Serving):
         return future
 
     def _start(self, future: Future[None]) -> None:
-        if self.mailbox.closed or self.instance is not None or self._started is not future:
+        with self._signals:
+            wanted = not self.mailbox.closed and self.instance is None and self._started is future
+            if wanted:
+                self.state = "starting"
+                self.incarnation += 1
+        if not wanted:
             future.settle_exception(ActorStopped(f"{self.address!r} was stopped before its start"))
             return
-        self.state = "starting"
-        self.incarnation += 1
         try:
             instance = self.spec.factory()
             if not isinstance(instance, self.actor_class):
@@ -216,9 +219,10 @@ class Cell(Serving):
             self._stop_report = self._stop_report or report
             self.signalled = True
             unborn = self.state == "new"
+            if unborn:
+                self._started = None
         if unborn:
             # Its dispatcher may not run yet; there is no instance to be careful with.
-            self._started = None
             self._finish_stop(None)
         else:
             self.dispatcher.call_soon(self._on_signal)
@@ -334,8 +338,9 @@ class Cell(Serving):
         if self.state == "closed":
             return
         logger.error("%s did not stop in time and is abandoned", self.address)
-        self.instance = None
-        self._started = None
+        with self._signals:
+            self.instance = None
+            self._started = None
         task, self._task = self._task, None
         if task is not None:
             self.dispatcher.call_soon(task.cancel)

@@ -54,7 +54,7 @@ class Sequence:
 class Child:
     """What one supervisor instance knows of a child; the address and its mailbox are the cell's."""
 
-    __slots__ = ("attempt", "cell", "failures", "start_failures", "status")
+    __slots__ = ("attempt", "cell", "failures", "sequence", "start_failures", "status")
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
@@ -62,6 +62,7 @@ class Child:
         self.attempt = 0
         self.failures: tuple[float, ...] = ()
         self.start_failures = 0
+        self.sequence: Sequence | None = None
 
 
 class Supervisor(Actor[Any]):
@@ -77,7 +78,7 @@ class Supervisor(Actor[Any]):
         super().__init__()
         self._spec = spec
         self._children: dict[str, Child] = {}
-        self._sequences: list[Sequence] = []
+        self._sequences: set[Sequence] = set()
         self._failures: tuple[float, ...] = ()
         self._begun: Future[None] = Future()
 
@@ -177,10 +178,7 @@ class Supervisor(Actor[Any]):
         cell = child.cell
         if cell.incarnation > 1 and self._spec.on_child_restarted is not None:
             self._spec.on_child_restarted(cell.address, cell.incarnation)
-        for sequence in list(self._sequences):
-            if sequence.ids and sequence.ids[0] == event.id:
-                sequence.ids.popleft()
-                self._advance(sequence)
+        self._drop([event.id])
         self._settle_begun()
 
     async def _failed(self, child: Child, error: BaseException | None, *, at_start: bool) -> None:
@@ -220,9 +218,9 @@ class Supervisor(Actor[Any]):
     def _with_followers(self, group: Iterable[str], head: str) -> list[str]:
         """The group, and those that still wait for `head` to start before them."""
         ids = set(group)
-        for sequence in self._sequences:
-            if sequence.ids and sequence.ids[0] == head:
-                ids.update(sequence.ids)
+        sequence = self._children[head].sequence
+        if sequence is not None and sequence.ids[0] == head:
+            ids.update(sequence.ids)
         return [child_id for child_id in self._children if child_id in ids]
 
     def _give_up(self, group: Iterable[str], child: Child, error: BaseException | None) -> None:
@@ -240,30 +238,40 @@ class Supervisor(Actor[Any]):
 
     def _begin(self, ids: list[str], delay: float = 0.0) -> None:
         """Start children in order, now or after a delay; they leave any earlier sequence."""
-        self._drop(ids, go_on=False)
         sequence = Sequence(ids)
-        self._sequences.append(sequence)
+        self._drop(ids, unless=self._children[ids[0]].sequence if ids else None)
+        self._sequences.add(sequence)
         for child_id in ids:
             self._children[child_id].status = "waiting"
+            self._children[child_id].sequence = sequence
         if delay > 0:
             self.schedule(delay, Advance(sequence, sequence.token))
         else:
             self._advance(sequence)
 
-    def _drop(self, ids: Iterable[str], *, go_on: bool = True) -> None:
-        """Take children out of every sequence; one that waited for them goes on."""
-        gone = set(ids)
-        for sequence in list(self._sequences):
-            was_head = bool(sequence.ids) and sequence.ids[0] in gone
-            sequence.ids = deque(i for i in sequence.ids if i not in gone)
-            if was_head and sequence.ids and go_on:
+    def _drop(self, ids: Iterable[str], *, unless: Sequence | None = None) -> None:
+        """Take children out of their sequences; one that waited for them goes on, `unless` it is
+        replaced.
+        """
+        freed: list[Sequence] = []
+        for child_id in ids:
+            child = self._children[child_id]
+            sequence, child.sequence = child.sequence, None
+            if sequence is None:
+                continue
+            if sequence.ids[0] == child_id and sequence is not unless:
+                freed.append(sequence)
+            sequence.ids.remove(child_id)
+            if not sequence.ids:
+                self._sequences.discard(sequence)
+        for sequence in freed:
+            if sequence.ids:
                 self._advance(sequence)
-        self._sequences = [s for s in self._sequences if s.ids]
 
     def _advance(self, sequence: Sequence) -> None:
         sequence.token += 1
         if not sequence.ids:
-            self._sequences = [s for s in self._sequences if s is not sequence]
+            self._sequences.discard(sequence)
             return
         child_id = sequence.ids[0]
         child = self._children[child_id]
@@ -289,7 +297,7 @@ class Supervisor(Actor[Any]):
         _tell(self.ref, self.incarnation, Started(child_id, attempt, error))
 
     def _settle_begun(self) -> None:
-        if not any(sequence.ids for sequence in self._sequences):
+        if not self._sequences:
             self._begun.settle(None)
 
     def _adopt(self, child_id: str) -> None:

@@ -1,0 +1,412 @@
+"""The typed actor: replies, coroutines, batches, timers, and what happens to messages nobody can
+handle.
+"""
+
+import asyncio
+import threading
+from functools import partial
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+
+from greenroom.actors.kernel.actor import DEFERRED, Actor, Reply, Request
+from greenroom.actors.kernel.ref import ActorRef
+from greenroom.actors.kernel.specs import ChildSpec
+from greenroom.actors.kernel.system import ActorSystem
+from greenroom.actors.kernel.testkit import Condition, Probe, SeededDispatcher
+from greenroom.protocol.envelope import Header, pack, unpack
+from greenroom.protocol.errors import (
+    ActorStopped,
+    InvalidInput,
+    MailboxOverflow,
+    PoisonMessage,
+    UnknownMessage,
+)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    values: list[int]
+
+
+class Put(msgspec.Struct, frozen=True, tag="put"):
+    value: int
+
+
+class Take(msgspec.Struct, frozen=True, tag="take"):
+    reply: ClassVar[Any] = Answer
+
+
+class Crash(msgspec.Struct, frozen=True, tag="crash"):
+    pass
+
+
+class Other(msgspec.Struct, frozen=True, tag="other"):
+    pass
+
+
+Message = Put | Take | Crash
+
+
+class Store(Actor[Message]):
+    messages: ClassVar[Any] = Message
+
+    def __init__(self, handled: Condition | None = None) -> None:
+        self.handled = handled or Condition()
+        self.values: list[int] = []
+
+    def handle(self, message: Message) -> Any:
+        match message:
+            case Put(value):
+                self.values.append(value)
+                self.handled.add(value)
+                return None
+            case Take():
+                return Answer(self.values)
+            case Crash():
+                raise ValueError("crash")
+
+
+class Batching(Store):
+    """Takes batches on a thread; `hold` lets a test fill the mailbox first."""
+
+    dispatcher_kind = "thread"
+
+    def __init__(
+        self, handled: Condition, hold: threading.Event, started: threading.Event | None = None
+    ) -> None:
+        super().__init__(handled)
+        self.hold = hold
+        self.started = started or threading.Event()
+
+    def on_start(self) -> None:
+        self.started.set()
+        self.hold.wait(10)
+
+    def handle_batch(self, messages: list[Any]) -> None:
+        self.handled.add(messages)
+        if any(isinstance(message, Crash) for message in messages):
+            raise ValueError("crash")
+        for message in messages:
+            if isinstance(message, Request):
+                message.reply.set(Answer([len(messages)]))
+
+
+def test_a_reply_has_its_declared_type(system: ActorSystem) -> None:
+    ref = system.spawn(Store)
+    ref.tell(Put(1))
+    assert ref.ask(Take()).get(timeout=10) == Answer([1])
+
+
+def test_a_message_that_always_crashes_is_poison_after_three_deliveries(
+    system: ActorSystem,
+) -> None:
+    handled = Condition()
+    ref = system.spawn(partial(Store, handled))
+    poison = ref.ask(Crash())
+    ref.tell(Put(1))
+    with pytest.raises(PoisonMessage):
+        poison.get(timeout=10)
+    assert handled.wait(1) == [1]
+    assert system.dead_letters.counts() == {"poison": 1}
+    assert ref.stats().incarnation == 4
+
+
+def test_an_unknown_message_is_a_dead_letter_and_its_asker_is_told(system: ActorSystem) -> None:
+    letters = Condition()
+    end = system.dead_letters.subscribe(letters.add)
+    ref: ActorRef[Any] = system.spawn(Store)
+    ref.tell(Other())
+    with pytest.raises(UnknownMessage):
+        ref.ask(Other()).get(timeout=10)
+    assert [letter.reason for letter in letters.wait(2)] == ["unknown", "unknown"]
+    assert system.dead_letters.newest()[0].body == msgspec.msgpack.encode(Other())
+    end()
+    ref.tell(Other())
+    ref.ask(Take()).get(timeout=10)
+    assert (len(letters.values), len(system.dead_letters)) == (2, 3)
+
+
+def test_what_cannot_be_encoded_is_refused_to_the_sender(system: ActorSystem) -> None:
+    ref: ActorRef[Any] = system.spawn(Store)
+    with pytest.raises(TypeError):
+        ref.tell(object())
+
+
+def test_a_refused_tell_is_a_dead_letter_and_no_crash(system: ActorSystem) -> None:
+    class Refuses(Store):
+        def handle(self, message: Message) -> Any:
+            if isinstance(message, Put):
+                raise InvalidInput("no")
+            return super().handle(message)
+
+    ref = system.spawn(Refuses)
+    ref.tell(Put(1))
+    ref.ask(Take()).get(timeout=10)
+    assert system.dead_letters.counts() == {"refused": 1}
+    assert ref.stats().incarnation == 1
+
+
+def test_a_class_without_tags_is_refused_when_it_is_defined() -> None:
+    class Untagged(msgspec.Struct):
+        pass
+
+    with pytest.raises(TypeError, match="needs a tag"):
+
+        class Bad(Actor[Untagged]):
+            messages = Untagged
+
+
+def test_an_actor_serves_one_message_at_a_time_also_while_it_awaits(system: ActorSystem) -> None:
+    log: list[str] = []
+
+    class Slow(Store):
+        async def handle(self, message: Message) -> Any:
+            log.append("begin")
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            log.append("end")
+            return Answer([])
+
+    ref = system.spawn(Slow)
+    asks = [ref.ask(Take()) for _ in range(5)]
+    assert [ask.get(timeout=10) for ask in asks] == [Answer([])] * 5
+    assert log == ["begin", "end"] * 5
+
+
+def test_kill_cancels_a_coroutine_in_hand_and_its_message_comes_again(
+    system: ActorSystem,
+) -> None:
+    begun = Condition()
+
+    class Slow(Store):
+        async def handle(self, message: Message) -> Any:
+            begun.add()
+            if self.incarnation == 1:
+                await asyncio.Event().wait()
+            return Answer([self.incarnation])
+
+    ref = system.spawn(Slow)
+    ask = ref.ask(Take())
+    begun.wait(1)
+    ref.kill()
+    assert ask.get(timeout=10) == Answer([2])
+
+
+def test_a_coroutine_on_a_thread_is_a_fault(system: ActorSystem) -> None:
+    class Wrong(Store):
+        dispatcher_kind = "thread"
+
+        async def handle(self, message: Message) -> Any:
+            return None
+
+    with pytest.raises(PoisonMessage):
+        system.spawn(Wrong).ask(Take()).get(timeout=10)
+
+
+class Deferring(Store):
+    def __init__(self, handled: Condition) -> None:
+        super().__init__(handled)
+        self.waiting: list[Reply] = []
+
+    def handle(self, message: Message) -> Any:
+        match message:
+            case Take():
+                self.waiting.append(self.defer())
+                self.handled.add("deferred")
+                return DEFERRED
+            case Put(value):
+                for reply in self.waiting:
+                    assert reply.wanted
+                    reply.set(Answer([value, self.incarnation]))
+                return None
+            case Crash() if self.incarnation == 1:
+                raise ValueError("crash")
+
+
+def test_a_deferred_reply_comes_later(system: ActorSystem) -> None:
+    ref = system.spawn(partial(Deferring, Condition()))
+    first, second = ref.ask(Take()), ref.ask(Take())
+    ref.tell(Put(7))
+    assert first.get(timeout=10) == second.get(timeout=10) == Answer([7, 1])
+
+
+def test_what_was_deferred_at_a_crash_is_delivered_to_the_next_instance(
+    system: ActorSystem,
+) -> None:
+    handled = Condition()
+    ref = system.spawn(partial(Deferring, handled))
+    ask = ref.ask(Take())
+    handled.wait(1)
+    ref.tell(Crash())
+    handled.wait(2)
+    ref.tell(Put(7))
+    assert ask.get(timeout=10) == Answer([7, 2])
+
+
+def test_what_was_deferred_at_the_final_stop_is_answered_with_actor_stopped(
+    system: ActorSystem,
+) -> None:
+    handled = Condition()
+    ref = system.spawn(partial(Deferring, handled))
+    ask = ref.ask(Take())
+    handled.wait(1)
+    ref.stop()
+    with pytest.raises(ActorStopped):
+        ask.get(timeout=10)
+
+
+def test_a_batch_holds_all_that_waits_in_order_and_asks_are_requests(
+    system: ActorSystem,
+) -> None:
+    handled, hold = Condition(), threading.Event()
+    ref = system.spawn(partial(Batching, handled, hold))
+    for value in range(500):
+        ref.tell(Put(value))
+    ask = ref.ask(Take())
+    hold.set()
+    assert ask.get(timeout=10) == Answer([501])
+    (batch,) = handled.values
+    assert batch[:-1] == [Put(value) for value in range(500)]
+    assert batch[-1].message == Take()
+
+
+def test_a_batch_that_crashed_comes_again_one_by_one_and_only_the_offender_is_poison(
+    system: ActorSystem,
+) -> None:
+    handled, hold = Condition(), threading.Event()
+    ref = system.spawn(partial(Batching, handled, hold))
+    for message in (Put(1), Put(2), Crash(), Put(3)):
+        ref.tell(message)
+    last = ref.ask(Take())
+    hold.set()
+    last.get(timeout=10)
+    again = [message for batch in handled.values[1:] for message in batch]
+    kept = [message for message in again if isinstance(message, Put)]
+    assert kept == [Put(1), Put(2), Put(3)]
+    assert system.dead_letters.counts() == {"poison": 1}
+
+
+def test_the_end_of_a_slice_is_told_once_per_slice(system: ActorSystem) -> None:
+    class Flushing(Store):
+        def on_start(self) -> None:
+            self.unflushed = 0
+
+        def handle(self, message: Message) -> Any:
+            self.unflushed += 1
+
+        def on_slice_end(self) -> None:
+            if self.unflushed:
+                self.handled.add(self.unflushed)
+                self.unflushed = 0
+
+    with_seed = SeededDispatcher()
+    simulated = ActorSystem(dispatcher=with_seed, clock=with_seed.clock)
+    simulated.start()
+    handled = Condition()
+    ref = simulated.spawn(partial(Flushing, handled))
+    for value in range(100):
+        ref.tell(Put(value))
+    with_seed.run_until_idle()
+    assert handled.values == [100]
+    assert simulated.stop()
+    with_seed.close()
+
+
+def test_a_timer_reaches_only_the_instance_that_set_it() -> None:
+    class Timing(Store):
+        def on_start(self) -> None:
+            self.schedule(1.0, Put(self.incarnation))
+
+    dispatcher = SeededDispatcher()
+    simulated = ActorSystem(dispatcher=dispatcher, clock=dispatcher.clock)
+    simulated.start()
+    handled = Condition()
+    ref = simulated.spawn(partial(Timing, handled))
+    dispatcher.advance(0.5)
+    ref.kill()
+    dispatcher.advance(5.0)
+    assert handled.values == [2]
+    ref.tell(Put(3), incarnation=1)
+    ref.tell(Put(4), incarnation=2)
+    dispatcher.run_until_idle()
+    assert handled.values == [2, 4]
+    assert ref.stats().stale == 1
+    assert simulated.stop()
+    dispatcher.close()
+
+
+@pytest.mark.asyncio
+async def test_tell_async_waits_for_room(system: ActorSystem) -> None:
+    class Small(Batching):
+        user_limit = 2
+        batch_max = 1
+
+    handled, hold = Condition(), threading.Event()
+    ref = system.spawn(partial(Small, handled, hold))
+    await asyncio.gather(ref.tell_async(Put(0)), ref.tell_async(Put(1)))
+    with pytest.raises(MailboxOverflow):
+        ref.tell(Put(2))
+    waiting = [asyncio.create_task(ref.tell_async(Put(value))) for value in range(2, 12)]
+    await asyncio.sleep(0)
+    waiting[3].cancel()
+    assert not any(task.done() for task in waiting[:3])
+    hold.set()
+    done = await asyncio.gather(*waiting, return_exceptions=True)
+    assert sum(isinstance(outcome, asyncio.CancelledError) for outcome in done) == 1
+    handled.wait(11)
+    got = [message.value for batch in handled.values for message in batch]
+    assert sorted(got) == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
+
+
+@pytest.mark.asyncio
+async def test_tell_async_to_an_actor_that_stops_is_refused(system: ActorSystem) -> None:
+    class Small(Batching):
+        user_limit = 1
+
+    handled, hold = Condition(), threading.Event()
+    started = threading.Event()
+    factory = partial(Small, handled, hold, started)
+    ref = system.spawn(ChildSpec("small", factory, shutdown_timeout=0.0))
+    ref.tell(Put(1))
+    started.wait(10)
+    waiting = asyncio.create_task(ref.tell_async(Put(2)))
+    await asyncio.sleep(0)
+    assert await ref.stop() is False
+    with pytest.raises(ActorStopped):
+        await waiting
+    hold.set()
+
+
+def test_a_header_travels_with_its_message(system: ActorSystem) -> None:
+    headers = Condition()
+
+    class Reads(Store):
+        def handle(self, message: Message) -> Any:
+            headers.add(self.header)
+
+    ref = system.spawn(Reads)
+    ref.tell(Put(1))
+    ref.tell(Put(2), header=Header(sender="me", trace={"traceparent": "00-1"}))
+    ref.ask(Put(3), timeout=60)
+    plain, told, asked = headers.wait(3)
+    assert plain == Header()
+    assert (told.sender, told.trace, told.attempt) == ("me", {"traceparent": "00-1"}, 1)
+    assert asked.deadline is not None
+
+
+def test_the_wire_form_of_an_envelope_holds_the_body_unchanged() -> None:
+    body = msgspec.msgpack.encode(Put(1))
+    header = Header(id="7", sender="a", deadline=12.5, attempt=2, trace={"k": "v"})
+    assert unpack(pack(body, header)) == (header, body)
+    assert unpack(pack(body)) == (Header(), body)
+
+
+def test_a_probe_remembers(system: ActorSystem) -> None:
+    class PutProbe(Probe):
+        messages = Put
+
+    seen: list[Any] = []
+    ref = system.spawn(partial(PutProbe, seen, lambda message: message.value + 1))
+    assert ref.ask(Put(1)).get(timeout=10) == 2
+    assert seen == [Put(1)]
