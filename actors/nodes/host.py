@@ -17,7 +17,7 @@ from greenroom.protocol.limits import SYNC_THREADS_DEFAULT
 logger = logging.getLogger("greenroom.nodes")
 
 T = TypeVar("T")
-OnDone = Callable[[Any, BaseException | None], None]
+OnDone = Callable[[Any, BaseException | None], object]
 
 _EAGER: Final = sys.version_info >= (3, 12)
 

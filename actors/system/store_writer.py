@@ -78,7 +78,8 @@ class StoreWriter(Actor[WriterMessage]):
             case RaiseFence(stream=stream):
                 answer: int | None = self._store.raise_fence(stream)
             case StoreProbe():
-                answer = self._probe()
+                self._probe()
+                answer = None
             case _:
                 assert isinstance(message, Barrier), f"{message!r} must be asked, not told"
                 answer = None

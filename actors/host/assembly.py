@@ -1,0 +1,372 @@
+"""One running runtime: everything that is built at start, in order, and taken down in reverse.
+
+A start that fails half-way takes down what it had built; nothing is left open or locked.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from greenroom.actors.host.completion_board import CompletionBoard
+from greenroom.actors.host.orphans import hold_orphans
+from greenroom.actors.host.recovery_report import RecoveryReport
+from greenroom.actors.host.registrations import Registrations
+from greenroom.actors.host.webhook_sink import RuntimeWebhookSink
+from greenroom.actors.kernel.ref import ActorRef
+from greenroom.actors.kernel.specs import ChildSpec, SupervisorSpec
+from greenroom.actors.kernel.supervisor_ref import SupervisorRef
+from greenroom.actors.kernel.system import ActorSystem
+from greenroom.actors.nodes.host import NodesHost
+from greenroom.actors.nodes.runner import NodeRunner
+from greenroom.actors.stream.admission import AdmissionGate, PermitPool
+from greenroom.actors.stream.execution_stream import ExecutionStream
+from greenroom.actors.stream.parts import StreamParts
+from greenroom.actors.system.event_bus import EventBus
+from greenroom.actors.system.event_bus_handle import EventBusHandle
+from greenroom.actors.system.event_interest import EventInterest
+from greenroom.actors.system.outcome_aggregator import OutcomeAggregator
+from greenroom.actors.system.outcome_aggregator_handle import OutcomeAggregatorHandle
+from greenroom.actors.system.state_manager import StateManager
+from greenroom.actors.system.state_manager_handle import StateManagerHandle
+from greenroom.actors.system.store_writer import StoreWriter
+from greenroom.actors.triggers.event_driven import EventDrivenTrigger
+from greenroom.actors.triggers.webhook_server import WebhookServer
+from greenroom.protocol.codec import encode
+from greenroom.protocol.commit import Commit, CommitOutcome, NewEvent
+from greenroom.protocol.config import AgentRuntimeConfig
+from greenroom.protocol.entry_point import TriggerType
+from greenroom.protocol.errors import (
+    ActorError,
+    EntryPointNotFound,
+    StreamUnavailable,
+    SupervisionFailed,
+)
+from greenroom.protocol.events import EventBody, EventType
+from greenroom.protocol.execution import TERMINAL, ExecutionState, Status
+from greenroom.protocol.goal import Goal
+from greenroom.protocol.messages import (
+    Barrier,
+    CommitNow,
+    Drain,
+    StreamMessage,
+    Trigger,
+    WriterMessage,
+)
+from greenroom.protocol.values import encode_value
+from greenroom.storage.lmdb_store import open_store
+from greenroom.storage.reader import Reader
+from greenroom.storage.store import Store, StoreOptions
+
+StoreFactory = Callable[[Path, StoreOptions], Store]
+
+logger = logging.getLogger("greenroom.host")
+
+READY_S: Final = 60.0
+"""The longest wait for an actor's first start; recovering many executions takes a while."""
+
+STREAM_RESTARTS_MAX: Final = 5
+STREAM_WINDOW_S: Final = 10.0
+
+
+class Assembly:
+    """The parts of a started runtime. Built and taken down on the host's loop."""
+
+    system: ActorSystem
+    store: Store
+    writer: ActorRef[WriterMessage]
+    streams: SupervisorRef
+
+    def __init__(
+        self,
+        *,
+        path: Path,
+        goal: Goal,
+        config: AgentRuntimeConfig,
+        registrations: Registrations,
+        bus: EventBusHandle,
+        state: StateManagerHandle,
+        aggregator: OutcomeAggregatorHandle,
+        on_stream_failed: Callable[[str, BaseException | None], None],
+        store_factory: StoreFactory,
+    ) -> None:
+        self._path = path
+        self._goal = goal
+        self._config = config
+        self._plan = registrations.plan
+        self._graph = registrations.graph
+        self._functions = registrations.functions
+        self._entry_points = dict(registrations.entry_points)
+        self._bus = bus
+        self._state = state
+        self._aggregator = aggregator
+        self._on_stream_failed = on_stream_failed
+        self._store_factory = store_factory
+        self._stack = AsyncExitStack()
+        self._orphans: dict[str, str] = {}
+        self.interest = EventInterest()
+        self.board = CompletionBoard(self.ended_state)
+        self.parts: dict[str, StreamParts] = {}
+        self.refs: dict[str, ActorRef[StreamMessage]] = {}
+        self.webhooks: WebhookServer | None = None
+        self.report = RecoveryReport()
+
+    async def open(self) -> None:
+        """Build everything. Raises whatever kept it from starting, with nothing left behind."""
+        try:
+            await self._open()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def _open(self) -> None:
+        self.nodes = NodesHost(uvloop=self._config.uvloop)
+        self.nodes.start()
+        self._stack.callback(self.nodes.stop)
+        options = StoreOptions(results_max=max(1, self._config.execution_result_max))
+        self.store = await self.nodes.in_pool(partial(self._store_factory, self._path, options))
+        self._stack.callback(self.store.close)
+        self.system = ActorSystem(uvloop=self._config.uvloop)
+        self.system.start()
+        self._stack.push_async_callback(self._stop_system)
+        await self._start_system_actors()
+        now = self.system.clock.now()
+        self._orphans = await hold_orphans(
+            self.store, self.writer, self._entry_points, self._plan, now
+        )
+        await self._start_streams()
+        await self._start_consumers()
+        await self._start_webhooks()
+
+    async def _start_system_actors(self) -> None:
+        self.writer = await self._spawn("store_writer", StoreWriter, self.store, self.interest)
+        self._bus.open(self.store, self.nodes)
+        self._stack.callback(self._bus.close)
+        bus = await self._spawn(
+            "event_bus", EventBus, self._bus.subscriptions, self.store, self.interest, self.nodes
+        )
+        self._bus.attach(bus, self.writer)
+        self.state_manager = await self._spawn(
+            "state_manager", StateManager, self.writer, self._state.turns
+        )
+        self._state.attach(self.store, self.writer, self.state_manager, self._entry_points)
+        self._stack.callback(self._state.detach)
+
+    async def _spawn(self, name: str, kind: Callable[..., Any], *arguments: Any) -> ActorRef[Any]:
+        ref = self.system.spawn(ChildSpec(name, partial(kind, *arguments), start_timeout=READY_S))
+        await ref.ready()
+        return ref
+
+    async def _start_streams(self) -> None:
+        permits = PermitPool(self._config.max_concurrent_executions)
+        runner = NodeRunner(
+            self.nodes,
+            self._functions,
+            {node.id: node for node in self._graph.nodes},
+            self.store,
+            self.system.clock,
+            turns=self._state.turns,
+            goal=self._goal,
+        )
+        for spec in self._entry_points.values():
+            self.parts[spec.id] = StreamParts(
+                entry_point=spec,
+                plan=self._plan,
+                goal_id=self._goal.id,
+                store=self.store,
+                writer=self.writer,
+                state_manager=self.state_manager,
+                turns=self._state.turns,
+                runner=runner,
+                board=self.board,
+                permits=permits,
+                gate=AdmissionGate(spec.id, spec.max_queued, spec.max_concurrent),
+                known_functions=self._functions.__contains__,
+                process_death=not self.store.closed_cleanly,
+            )
+        self.streams = self.system.supervise(
+            SupervisorSpec(
+                "streams",
+                tuple(
+                    ChildSpec(spec_id, partial(ExecutionStream, parts), start_timeout=READY_S)
+                    for spec_id, parts in self.parts.items()
+                ),
+                restarts_max=STREAM_RESTARTS_MAX,
+                window_s=STREAM_WINDOW_S,
+                on_intensity="give_up",
+                on_child_failed=self._stream_given_up,
+            )
+        )
+        for spec_id in self.parts:
+            ref = self.system.ref(f"streams/{spec_id}")
+            if ref is None:
+                raise SupervisionFailed(f"stream {spec_id!r} has no address")
+            self.refs[spec_id] = ref
+            await ref.ready()
+        self.report = self._collect_report()
+
+    async def _start_consumers(self) -> None:
+        """What reads the log: the aggregator, and the entry points that events drive."""
+        aggregator = await self._spawn(
+            "outcome_aggregator",
+            OutcomeAggregator,
+            self._goal,
+            self.store,
+            self.writer,
+            self._aggregator,
+        )
+        self._aggregator.attach(aggregator, self._bus)
+        self._stack.callback(self._aggregator.detach)
+        for spec in self._entry_points.values():
+            if spec.trigger is TriggerType.EVENT and spec.trigger_config.get("event_types"):
+                start = partial(self.submit, spec.id)
+                await self._spawn(
+                    f"events-{spec.id}",
+                    EventDrivenTrigger,
+                    spec,
+                    self.store,
+                    self.writer,
+                    self.interest,
+                    start,
+                )
+
+    async def _start_webhooks(self) -> None:
+        if not self._config.routes:
+            return
+        for route in self._config.routes:
+            if route.entry_point is not None and route.entry_point not in self.refs:
+                raise EntryPointNotFound(
+                    f"webhook route {route.source_id!r} names entry point "
+                    f"{route.entry_point!r}, which is not registered"
+                )
+        sink = RuntimeWebhookSink(self.submit, self.writer, self.system.clock)
+        server = WebhookServer(self._config, sink)
+        server.open()
+        self._stack.callback(server.close)
+        child = server.child_spec()
+        self._stack.push_async_callback(self._stop_webhooks, child.id)
+        await self.system.spawn(child).ready()
+        self.webhooks = server
+
+    async def _stop_webhooks(self, child_id: str) -> None:
+        await self.system.root.terminate_child(child_id)
+
+    # --- work
+
+    async def submit(self, entry_point: str, trigger: Trigger) -> CommitOutcome:
+        """Send a trigger to its stream and wait for its commit. Any event loop.
+
+        Raises Overloaded, StreamUnavailable, RuntimeStopped.
+        """
+        parts = self.parts[entry_point]
+        parts.gate.reserve()
+        request, future = self.board.open_request()
+        self._send(entry_point, msgspec.structs.replace(trigger, request=request))
+        try:
+            return await future
+        finally:
+            self.board.drop_request(request)
+
+    def submit_quietly(
+        self, entry_point: str, trigger: Trigger, waiter: "asyncio.Future[Any]"
+    ) -> None:
+        """Send a trigger whose caller waits for the execution's end; see the completion board."""
+        self.parts[entry_point].gate.reserve()
+        request = self.board.open_quiet_request(waiter)
+        self._send(entry_point, msgspec.structs.replace(trigger, request=request))
+
+    def _send(self, entry_point: str, trigger: Trigger) -> None:
+        try:
+            self.refs[entry_point].tell(trigger)
+        except ActorError as error:
+            self.parts[entry_point].gate.release()
+            self.board.drop_request(trigger.request)
+            raise StreamUnavailable(f"entry point {entry_point!r} is down") from error
+
+    def knows(self, execution_id: str) -> bool:
+        """True when the store has an execution of that id."""
+        return self.store.read(lambda reader: reader.execution(execution_id)) is not None
+
+    def _collect_report(self) -> RecoveryReport:
+        found = [parts.recovered for parts in self.parts.values()]
+        held = dict(self._orphans)
+        for one in found:
+            held.update(one.held)
+        return RecoveryReport(
+            recovered=sum(one.recovered for one in found),
+            queued=sum(one.queued for one in found),
+            waiting=sum(one.waiting for one in found),
+            held=held,
+        )
+
+    def _stream_given_up(self, address: str, error: BaseException | None) -> None:
+        stream = address.rpartition("/")[2]
+        self.parts[stream].gate.close("it failed too often")
+        data = Raw(encode_value({"error": str(error) if error is not None else ""}))
+        body = EventBody(
+            type=EventType.STREAM_FAILED, at=self.system.clock.now(), stream=stream, data=data
+        )
+        commit = Commit(
+            commit_id=0, stream="", incarnation=0, events=(NewEvent(Raw(encode(body))),)
+        )
+        self.writer.ask(CommitNow(commit=commit), control=True)
+        self.nodes.call_soon(partial(self._on_stream_failed, stream, error))
+
+    def ended_state(self, execution_id: str) -> ExecutionState | None:
+        """The state of an execution that ended or is held, None for any other."""
+
+        def load(reader: Reader) -> ExecutionState | None:
+            found = reader.execution(execution_id)
+            if found is None:
+                return None
+            status = found.summary.status
+            if status not in TERMINAL and status is not Status.HELD:
+                return None
+            return reader.load_state(found.ordinal)
+
+        return self.store.read(load)
+
+    # --- down
+
+    async def close(self) -> None:
+        """Let nodes in flight finish within the deadline, make everything durable, take it down."""
+        await self._drain_streams()
+        await self._stack.aclose()
+
+    async def _drain_streams(self) -> None:
+        drains = [
+            ref.ask(Drain(), control=True, timeout=self._config.shutdown_timeout_s)
+            for ref in self.refs.values()
+        ]
+        for stream, drained in zip(self.refs, drains, strict=True):
+            try:
+                await drained
+            except TimeoutError:
+                logger.info("stream %s: nodes in flight will run again at the next start", stream)
+
+    async def _stop_system(self) -> None:
+        if self.refs:
+            await self.system.root.terminate_child("streams")
+        await self._settle_writer()
+        await self.system.stop_async(self._config.shutdown_timeout_s + 5.0)
+
+    async def _settle_writer(self) -> None:
+        """What the streams sent last is durable before the writer stops."""
+        writer = getattr(self, "writer", None)
+        if writer is None or not writer.is_alive():
+            return
+        try:
+            await writer.ask(Barrier(), control=True, timeout=READY_S)
+        except TimeoutError:
+            logger.warning("the store writer did not answer before the stop")
+
+
+def open_durable_store(path: Path, options: StoreOptions) -> Store:
+    """The store that runtimes use: LMDB in the folder `path`."""
+    return open_store(path, options=options)

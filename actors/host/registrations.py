@@ -1,0 +1,70 @@
+"""What a host registers before the start, and what must hold when it starts."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from greenroom.actors.nodes.functions import FunctionRegistry
+from greenroom.protocol.engine.plan import Plan, compile_plan
+from greenroom.protocol.engine.validation import check_graph, refuse_unsupported
+from greenroom.protocol.entry_point import EntryPointSpec
+from greenroom.protocol.errors import (
+    EntryPointExists,
+    EntryPointNotFound,
+    FunctionNotFound,
+    InvalidConfig,
+    InvalidGraph,
+    NodeNotFound,
+)
+from greenroom.protocol.graph import GraphSpec
+
+
+class Registrations:
+    """The graph's entry points and functions, each checked when it comes."""
+
+    def __init__(self, graph: GraphSpec, functions: Mapping[str, Callable[..., Any]]) -> None:
+        # Which nodes are entered is known at the start; until then any may be.
+        check_graph(graph, entry_nodes=[node.id for node in graph.nodes])
+        self.graph = graph
+        self.plan: Plan = compile_plan(graph)
+        self.entry_points: dict[str, EntryPointSpec] = {}
+        self.functions = FunctionRegistry()
+        for name, function in functions.items():
+            self.functions.register(name, function)
+
+    def add_entry_point(self, spec: EntryPointSpec) -> None:
+        """Raises EntryPointExists, NodeNotFound, UnsupportedSetting."""
+        if spec.id in self.entry_points:
+            raise EntryPointExists(f"Entry point '{spec.id}' already registered")
+        if spec.entry_node not in self.plan.nodes:
+            raise NodeNotFound(f"Entry node '{spec.entry_node}' not found in graph")
+        refuse_unsupported(None, (spec,))
+        self.entry_points[spec.id] = spec
+
+    def entry_point(self, entry_point_id: str) -> EntryPointSpec:
+        """Raises EntryPointNotFound, which names those that there are."""
+        spec = self.entry_points.get(entry_point_id)
+        if spec is None:
+            known = ", ".join(self.entry_points) or "none"
+            raise EntryPointNotFound(
+                f"Entry point '{entry_point_id}' not found; registered: {known}"
+            )
+        return spec
+
+    def check_complete(self) -> None:
+        """Everything that a start needs is there.
+
+        Raises InvalidConfig, InvalidGraph (with all problems), FunctionNotFound.
+        """
+        if not self.entry_points:
+            raise InvalidConfig("no entry point is registered: register at least one")
+        entered = [spec.entry_node for spec in self.entry_points.values()]
+        check_graph(self.graph, entry_nodes=entered)
+        missing = self.functions.missing(self.graph.nodes)
+        if missing:
+            raise FunctionNotFound(
+                f"functions {missing} are not registered: pass functions={{name: callable}} or "
+                "call register_function() before start()"
+            )
+        problems = self.functions.problems(self.graph.nodes)
+        if problems:
+            raise InvalidGraph(problems)
