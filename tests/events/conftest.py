@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from greenroom.actors.kernel.specs import SupervisorSpec
 from greenroom.actors.kernel.system import ActorSystem
 from greenroom.actors.nodes.host import NodesHost
 from greenroom.actors.system.event_bus import EventBus
@@ -26,13 +27,17 @@ class Rig:
     def __init__(self, store: Store, handle: EventBusHandle | None) -> None:
         self.store = store
         self.interest = EventInterest()
-        self.system = ActorSystem("events", watchdog_limit_s=None)
+        self.system = ActorSystem(
+            "events",
+            watchdog_limit_s=None,
+            root=SupervisorSpec("root", restarts_max=100, on_intensity="give_up"),
+        )
         self.nodes = NodesHost()
         self.handle = handle or EventBusHandle()
         self._numbers = count(1)
 
     def start(self) -> None:
-        """Start the system, the writer and the bus; nodes run on a loop of their own."""
+        """Start the system, the writer and the bus; nodes run on this thread's loop, if any."""
         self.system.start()
         self.nodes.start()
         self.handle.open(self.store, self.nodes)
@@ -46,7 +51,6 @@ class Rig:
             id="event_bus",
         )
         self.handle.attach(self.bus, self.writer)
-        self.bus.ready().get(timeout=10)
 
     def stop(self) -> None:
         """Stop everything; calling it again changes nothing. The store stays open."""
@@ -54,6 +58,12 @@ class Rig:
             return
         self.handle.close()
         self.system.stop()
+        self.nodes.stop()
+
+    async def stop_async(self) -> None:
+        """`stop` on a thread with an event loop."""
+        self.handle.close()
+        await self.system.stop_async()
         self.nodes.stop()
 
     async def append(self, *events: NewEvent) -> int:
