@@ -111,6 +111,9 @@ class Actor(_PykkaActor, Generic[M]):
     cancel_on_stop: ClassVar[bool] = False
     """A stop cancels the coroutine of the message in hand instead of waiting for it."""
 
+    drain_on_stop: ClassVar[bool] = False
+    """A stop first serves all that waits, within its deadline, instead of leaving it."""
+
     ref: "ActorRef[M]"
     address: str
     system: "ActorSystem"

@@ -118,6 +118,8 @@ class Cell(Serving):
         logger.error("%s did not start", self.address, exc_info=error)
         instance, self.instance = self.instance, None
         self.state = "failing"
+        # A kill that ended this start must not end the next instance too.
+        self.take_kill()
 
         def tell() -> None:
             if self.state == "failing":
@@ -139,6 +141,7 @@ class Cell(Serving):
             return
         logger.error("%s crashed (incarnation %d)", self.address, self.incarnation, exc_info=error)
         self.instance = None
+        self.draining = False
         self.state = "failing"
         if self._ready.done():
             self._ready = Future()
@@ -173,6 +176,9 @@ class Cell(Serving):
             self._finish_stop(error)
         elif self.on_exit is not None:
             self.on_exit(ChildExit(self.spec.id, self.incarnation, error, "run"))
+        else:
+            logger.critical("%s has no supervisor and is not restarted", self.address)
+            self.finalize()
 
     def _redeliver(self, in_hand: list[Item]) -> None:
         """Put what the instance left undone before everything else: replies it owed, then what was
@@ -257,11 +263,15 @@ class Cell(Serving):
         if self.state in ("down", "new"):
             self._finish_stop(None)
         elif self.state == "running" and instance is not None:
+            if self.actor_class.drain_on_stop and self.mailbox.depth:
+                self.draining = True
+                return False
             self._begin_stop(instance)
         return True
 
     def _begin_stop(self, instance: Actor[Any]) -> None:
         self.state = "stopping"
+        self.draining = False
         self.stop_is_final = self._stop_final
 
         def done(_value: Any, error: BaseException | None) -> None:

@@ -67,6 +67,7 @@ class Serving:
         self.incarnation = 0
         self.state: State = "new"
         self.signalled = False
+        self.draining = False
         self.deferred: dict[Envelope, None] = {}
         self.skipped = 0
         self.stale = 0
@@ -356,6 +357,8 @@ class Serving:
             return
         if not self.mailbox.release():
             self.wake()
+        elif self.draining:
+            self.act_on_signals()
 
 
 def _same(body: Any) -> Any:

@@ -306,7 +306,8 @@ def _stop_at_exit(system: ActorSystem) -> None:
             living.stop(living.exit_timeout)
 
     register: Callable[..., Any] | None = getattr(threading, "_register_atexit", None)
-    if register is None:
-        atexit.register(stop)
-    else:
-        register(stop)
+    try:
+        (register or atexit.register)(stop)
+    except RuntimeError:
+        # The interpreter is exiting already; whoever starts a system now stops it too.
+        logger.debug("%s starts while the interpreter exits", system.name)

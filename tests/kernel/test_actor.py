@@ -287,6 +287,53 @@ def test_a_batch_that_crashed_comes_again_one_by_one_and_only_the_offender_is_po
     assert system.dead_letters.counts() == {"poison": 1}
 
 
+@pytest.mark.parametrize("batched", [False, True])
+def test_an_actor_may_serve_all_that_waits_before_it_stops(
+    system: ActorSystem, batched: bool
+) -> None:
+    class Draining(Batching if batched else Store):  # type: ignore[misc]
+        dispatcher_kind = "thread"
+        drain_on_stop = True
+
+        def __init__(self) -> None:
+            super().__init__(handled, hold) if batched else super().__init__(handled)
+
+        def on_start(self) -> None:
+            started.set()
+            hold.wait(10)
+
+    handled, hold, started = Condition(), threading.Event(), threading.Event()
+    ref = system.spawn(Draining)
+    started.wait(10)
+    for value in range(300):
+        ref.tell(Put(value))
+    stopped = ref.stop()
+    hold.set()
+    assert stopped.get(timeout=10) is True
+    assert len(system.dead_letters) == 0
+    got = handled.values if not batched else [m.value for batch in handled.values for m in batch]
+    assert got == list(range(300))
+
+
+def test_a_kill_during_a_start_costs_one_instance(system: ActorSystem) -> None:
+    begun = Condition()
+
+    class Slow(Store):
+        async def on_start(self) -> None:
+            begun.add()
+            if self.incarnation == 1:
+                await asyncio.Event().wait()
+
+        def handle(self, message: Message) -> Any:
+            return Answer([self.incarnation])
+
+    ref = system.spawn(Slow)
+    begun.wait(1)
+    ref.kill()
+    assert ref.ask(Take()).get(timeout=10) == Answer([2])
+    assert ref.ask(Take()).get(timeout=10) == Answer([2])
+
+
 def test_the_end_of_a_slice_is_told_once_per_slice(system: ActorSystem) -> None:
     class Flushing(Store):
         def on_start(self) -> None:

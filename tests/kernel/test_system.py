@@ -11,9 +11,9 @@ import pytest
 
 from greenroom.actors.kernel.actor import Actor
 from greenroom.actors.kernel.dispatcher import LoopDispatcher, ThreadDispatcher
-from greenroom.actors.kernel.specs import ChildSpec
+from greenroom.actors.kernel.specs import ChildSpec, SupervisorSpec
 from greenroom.actors.kernel.system import ActorSystem
-from greenroom.actors.kernel.testkit import Condition, SeededDispatcher
+from greenroom.actors.kernel.testkit import Condition, SeededDispatcher, await_condition
 from greenroom.actors.kernel.watchdog import Blocked
 from greenroom.protocol.errors import ActorStopped, RuntimeStopped
 
@@ -38,6 +38,18 @@ def test_two_systems_do_not_see_each_other(system: ActorSystem) -> None:
     ref = system.ref("pong")
     assert ref is not None
     assert ref.ask(Ping(2)).get(timeout=10) == 3
+
+
+def test_a_root_that_escalates_closes_every_address() -> None:
+    root = SupervisorSpec("root", restarts_max=0)
+    with ActorSystem("strict", root=root) as system:
+        ref = system.spawn(Pong)
+        other = system.spawn(Pong)
+        other.ready().get(timeout=10)
+        ref.kill()
+        await_condition(lambda: not ref.is_alive() and not other.is_alive())
+        with pytest.raises(ActorStopped):
+            other.tell(Ping())
 
 
 @pytest.mark.asyncio
