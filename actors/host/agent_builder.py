@@ -3,9 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar, overload
-
-import msgspec
+from typing import Any, Final, TypeVar
 
 from greenroom.actors.host.create import create_agent_runtime
 from greenroom.actors.host.runtime import AgentRuntime
@@ -18,18 +16,11 @@ from greenroom.protocol.errors import EntryPointExists, InvalidGraph, InvalidInp
 from greenroom.protocol.goal import Goal
 from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.ids import validate_id
-from greenroom.protocol.limits import ATTEMPTS_DEFAULT, STEPS_DEFAULT
+from greenroom.protocol.limits import ATTEMPTS_DEFAULT
 
 DEFAULT_ENTRY_POINT: Final = "default"
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-_GIVEN: Final = {
-    NodeSpec: {
-        *("id", "node_type", "input_keys", "output_keys", "nullable_output_keys"),
-        *("function", "routes", "route_on", "max_retries"),
-    },
-    EntryPointSpec: {"id", "entry_node"},
-}
 
 
 class Agent:
@@ -39,26 +30,19 @@ class Agent:
     entry point that names no node begin at `entry_node`, by default the node declared first.
     What is wrong by itself is refused where it is declared; what concerns several parts, such as an
     edge to a node that does not exist, by `graph()` and `runtime()`. All raise InvalidInput.
+    `settings`, here and below, are other fields of the spec by their own names, as in
+    `max_steps=50`; TypeError for one that it has not.
     """
 
     def __init__(
-        self,
-        id: str,
-        *,
-        goal: Goal | str = "",
-        entry_node: str | None = None,
-        max_steps: int = STEPS_DEFAULT,
-        version: str = "1.0.0",
-        description: str = "",
+        self, id: str, *, goal: Goal | str = "", entry_node: str | None = None, **settings: Any
     ) -> None:
         self.id = validate_id("agent", id)
         self.goal = goal if isinstance(goal, Goal) else Goal(id=id, description=goal)
         self._entry_node = entry_node
-        self._max_steps = max_steps
-        self._version = version
-        self._description = description
+        self._settings = settings
         self._nodes: dict[str, NodeSpec] = {}
-        self._edges: dict[str, EdgeSpec] = {}
+        self._edges: list[EdgeSpec] = []
         self._terminal: list[str] = []
         self._functions: dict[str, Callable[..., Any]] = {}
         self._entry_points: dict[str, EntryPointSpec] = {}
@@ -75,14 +59,10 @@ class Agent:
         """The callables by the names under which a runtime registers them."""
         return dict(self._functions)
 
-    @overload
-    def node(self, function: _Function, /) -> _Function: ...
-
-    @overload
     def node(
         self,
-        *,
         id: str | None = None,
+        *,
         inputs: Iterable[str] | None = None,
         outputs: Iterable[str] = (),
         nullable: Iterable[str] = (),
@@ -91,35 +71,20 @@ class Agent:
         terminal: bool = False,
         attempts: int = ATTEMPTS_DEFAULT,
         **settings: Any,
-    ) -> Callable[[_Function], _Function]: ...
-
-    def node(
-        self,
-        function: Callable[..., Any] | None = None,
-        /,
-        *,
-        id: str | None = None,
-        inputs: Iterable[str] | None = None,
-        outputs: Iterable[str] = (),
-        nullable: Iterable[str] = (),
-        then: str | None = None,
-        on_failure: str | None = None,
-        terminal: bool = False,
-        attempts: int = ATTEMPTS_DEFAULT,
-        **settings: Any,
-    ) -> Any:
-        """Declare a function as a node; the function itself is returned unchanged.
+    ) -> Callable[[_Function], _Function]:
+        """Declare the decorated function as a node; it stays as it is.
 
         `id` defaults to the function's name, `inputs` to its parameters without `ctx`. With
         `outputs` other keys are refused; without, a dict is the outputs and any other value goes
         under "result". Outputs may not be missing or None unless they are `nullable`, which are
         outputs too. `then` names the next node after a success, `on_failure` the one after
-        `attempts` runs have failed. `settings` are other fields of NodeSpec by their own names, as
-        in `backoff_initial_s=0.1`.
+        `attempts` runs have failed. `settings` go to NodeSpec.
         """
+        if callable(id):
+            raise InvalidInput("node needs parentheses: write @agent.node()")
 
         def declare(function: _Function) -> _Function:
-            name = id if id is not None else _name_of(function)
+            name = _name_of(function) if id is None else id
             may_be_none = list(nullable)
             spec = NodeSpec(
                 id=name,
@@ -127,9 +92,9 @@ class Agent:
                 output_keys=list(dict.fromkeys([*outputs, *may_be_none])),
                 nullable_output_keys=may_be_none,
                 max_retries=attempts,
-                **_known(f"node {name!r}", NodeSpec, settings),
+                **settings,
             )
-            self._add_node(spec, terminal)
+            self._add_node(spec, terminal=terminal)
             self._add_function(name, function)
             if then is not None:
                 self.edge(name, then)
@@ -137,16 +102,10 @@ class Agent:
                 self.edge(name, on_failure, on_failure=True)
             return function
 
-        return declare if function is None else declare(function)
+        return declare
 
     def router(
-        self,
-        id: str,
-        routes: Mapping[str, str],
-        *,
-        on: str | None = None,
-        terminal: bool = False,
-        **settings: Any,
+        self, id: str, routes: Mapping[str, str], *, on: str | None = None, **settings: Any
     ) -> None:
         """Declare a node that only picks the next one, by the value of the key `on`.
 
@@ -159,9 +118,9 @@ class Agent:
             input_keys=[] if on is None else [on],
             routes=dict(routes),
             route_on=on,
-            **_known(f"router {id!r}", NodeSpec, settings),
+            **settings,
         )
-        self._add_node(spec, terminal)
+        self._add_node(spec, terminal=False)
 
     def edge(
         self,
@@ -177,48 +136,43 @@ class Agent:
     ) -> None:
         """Declare a way from one node to another, taken after a success.
 
-        `on_failure` takes it after a failure instead, `always` after both, `when` whenever that
-        condition holds, as in "output.confidence > 0.8". Higher priorities are tried first, and one
-        way is taken. `inputs` maps keys for the target to keys of the source's output. Raises
-        InvalidExpression at once for a condition that cannot be read.
+        `on_failure` takes it after a failure instead, `always` after both, `when` after both where
+        that condition holds, as in "output.confidence > 0.8". One way is taken: higher priorities
+        are tried first, at equal ones those with a condition. `inputs` maps keys for the target to
+        keys of the source's output. Raises InvalidExpression for a condition that cannot be read.
         """
-        for node in (source, target):
-            if not isinstance(node, str):
-                raise InvalidGraph([f"an edge joins node ids (str), not {node!a:.60}"])
-        name = id if id is not None else self._free_edge_id(f"{source}-{target}")
+        if id is None:
+            same = sum(one.source == source and one.target == target for one in self._edges)
+            id = f"{source}-{target}" + (f"-{same + 1}" if same else "")
         if (when is not None) + on_failure + always > 1:
-            raise InvalidGraph([f"edge {name!r}: use one of when, on_failure and always"])
-        if name in self._edges:
-            raise InvalidGraph([f"edge {name!r} is declared twice: give each its own id"])
+            raise InvalidGraph([f"edge {id!r}: use one of when, on_failure and always"])
         condition = EdgeCondition.ON_SUCCESS
         if when is not None:
             compile_condition(when)
             condition = EdgeCondition.CONDITIONAL
         elif on_failure or always:
             condition = EdgeCondition.ON_FAILURE if on_failure else EdgeCondition.ALWAYS
-        self._edges[name] = EdgeSpec(
-            id=name,
-            source=source,
-            target=target,
-            condition=condition,
-            condition_expr=when,
-            input_mapping=dict(inputs or {}),
-            priority=priority,
+        self._edges.append(
+            EdgeSpec(
+                id=id,
+                source=source,
+                target=target,
+                condition=condition,
+                condition_expr=when,
+                input_mapping=dict(inputs or {}),
+                priority=priority,
+            )
         )
 
     def entry_point(self, id: str, node: str | None = None, **settings: Any) -> None:
         """Declare a way in, at `node` (default: the agent's entry node).
 
-        `settings` are the other fields of EntryPointSpec by their own names, as in
-        `isolation_level="synchronized"`. Raises EntryPointExists.
+        `settings` go to EntryPointSpec. Raises EntryPointExists.
         """
         if id in self._entry_points:
             raise EntryPointExists(f"Entry point {id!r} already registered")
-        self._entry_points[id] = EntryPointSpec(
-            id=id,
-            entry_node=self._first_node() if node is None else node,
-            **_known(f"entry point {id!r}", EntryPointSpec, settings),
-        )
+        entry_node = self._first_node() if node is None else node
+        self._entry_points[id] = EntryPointSpec(id=id, entry_node=entry_node, **settings)
 
     def function(self, function: _Function) -> _Function:
         """Register a function under its own name, for `ctx.update`; returns it unchanged."""
@@ -230,13 +184,12 @@ class Agent:
         graph = GraphSpec(
             id=self.id,
             goal_id=self.goal.id,
-            version=self._version,
             entry_node=self._first_node(),
             terminal_nodes=list(self._terminal),
             nodes=list(self._nodes.values()),
-            edges=list(self._edges.values()),
-            max_steps=self._max_steps,
-            description=self._description,
+            # A way without a condition hides those after it: `then` would hide every later `when`.
+            edges=sorted(self._edges, key=lambda one: one.condition_expr is None),
+            **self._settings,
         )
         check_graph(graph, entry_nodes=[entry.entry_node for entry in self.entry_points])
         return graph
@@ -261,7 +214,7 @@ class Agent:
             raise InvalidGraph([f"agent {self.id!r} has no nodes: declare one with @agent.node"])
         return next(iter(self._nodes))
 
-    def _add_node(self, spec: NodeSpec, terminal: bool) -> None:
+    def _add_node(self, spec: NodeSpec, *, terminal: bool) -> None:
         validate_id("node", spec.id)
         if spec.id in self._nodes:
             raise InvalidGraph([f"node {spec.id!r} is declared twice: give one another id"])
@@ -273,11 +226,6 @@ class Agent:
         if name in self._functions:
             raise InvalidInput(f"function {name!r} is registered already: choose another name")
         self._functions[name] = function
-
-    def _free_edge_id(self, name: str) -> str:
-        if name not in self._edges:
-            return name
-        return next(one for n in range(2, 10**6) if (one := f"{name}-{n}") not in self._edges)
 
 
 def _name_of(function: Callable[..., Any]) -> str:
@@ -298,12 +246,3 @@ def _parameters(node: str, function: Callable[..., Any]) -> list[str]:
         if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY):
             found.append(one.name)
     return [name for name in found if name != CONTEXT_PARAMETER]
-
-
-def _known(where: str, kind: type[msgspec.Struct], settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings if all are fields of `kind` that have no parameter of their own."""
-    free = [name for name in kind.__struct_fields__ if name not in _GIVEN[kind]]
-    unknown = sorted(set(settings) - set(free))
-    if unknown:
-        raise InvalidInput(f"{where} has no settings {unknown}: use {free}")
-    return settings

@@ -1,3 +1,121 @@
 """Greenroom: an embeddable, durable actor runtime for AI agents."""
 
+from greenroom.actors.host.agent_builder import Agent
+from greenroom.actors.host.create import create_agent_runtime
+from greenroom.actors.host.logger import LOGGER as _LOGGER  # noqa: F401  silences it
+from greenroom.actors.host.recovery_report import RecoveryReport
+from greenroom.actors.host.runtime import AgentRuntime
+from greenroom.actors.kernel.actor import Actor
+from greenroom.actors.kernel.ref import ActorRef
+from greenroom.actors.kernel.specs import ChildSpec, SupervisorSpec
+from greenroom.actors.kernel.supervisor import Supervisor
+from greenroom.actors.kernel.supervisor_ref import SupervisorRef
+from greenroom.actors.kernel.system import ActorSystem
+from greenroom.actors.nodes.context import NodeContext
+from greenroom.protocol.checkpoint import CheckpointConfig
+from greenroom.protocol.config import AgentRuntimeConfig, WebhookRoute
+from greenroom.protocol.engine.result import ExecutionResult
+from greenroom.protocol.entry_point import EntryPointSpec, TriggerType
+from greenroom.protocol.errors import (
+    ActorError,
+    ActorStopped,
+    AskTimedOut,
+    EntryPointNotFound,
+    FunctionNotFound,
+    GreenroomError,
+    IdempotencyConflict,
+    InvalidConfig,
+    InvalidGraph,
+    InvalidId,
+    InvalidInput,
+    InvalidValue,
+    IsolationError,
+    KeyNotAllowed,
+    MailboxOverflow,
+    NodeFailed,
+    Overloaded,
+    PortInUse,
+    RuntimeIsRunning,
+    RuntimeNotRunning,
+    RuntimeStopped,
+    StateConflict,
+    StorageError,
+    StoreCorrupt,
+    StoreInUse,
+    StoreTooNew,
+    StoreUnavailable,
+    StreamUnavailable,
+    UnsupportedSetting,
+    ValueTooLarge,
+)
+from greenroom.protocol.events import AgentEvent, EventType
+from greenroom.protocol.execution import Status
+from greenroom.protocol.goal import Constraint, Goal, SuccessCriterion
+from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
+from greenroom.protocol.isolation import IsolationLevel, StateScope
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Actor",
+    "ActorError",
+    "ActorRef",
+    "ActorStopped",
+    "ActorSystem",
+    "Agent",
+    "AgentEvent",
+    "AgentRuntime",
+    "AgentRuntimeConfig",
+    "AskTimedOut",
+    "CheckpointConfig",
+    "ChildSpec",
+    "Constraint",
+    "EdgeCondition",
+    "EdgeSpec",
+    "EntryPointNotFound",
+    "EntryPointSpec",
+    "EventType",
+    "ExecutionResult",
+    "FunctionNotFound",
+    "Goal",
+    "GraphSpec",
+    "GreenroomError",
+    "IdempotencyConflict",
+    "InvalidConfig",
+    "InvalidGraph",
+    "InvalidId",
+    "InvalidInput",
+    "InvalidValue",
+    "IsolationError",
+    "IsolationLevel",
+    "KeyNotAllowed",
+    "MailboxOverflow",
+    "NodeContext",
+    "NodeFailed",
+    "NodeSpec",
+    "Overloaded",
+    "PortInUse",
+    "RecoveryReport",
+    "RuntimeIsRunning",
+    "RuntimeNotRunning",
+    "RuntimeStopped",
+    "StateConflict",
+    "StateScope",
+    "Status",
+    "StorageError",
+    "StoreCorrupt",
+    "StoreInUse",
+    "StoreTooNew",
+    "StoreUnavailable",
+    "StreamUnavailable",
+    "SuccessCriterion",
+    "Supervisor",
+    "SupervisorRef",
+    "SupervisorSpec",
+    "TriggerType",
+    "UnsupportedSetting",
+    "ValueTooLarge",
+    "WebhookRoute",
+    "__version__",
+    "create_agent_runtime",
+]
