@@ -131,7 +131,10 @@ class StoreWriter(Actor[WriterMessage]):
                 last = max(last, outcome.first_event + len(commit.events) - 1)
         if last:
             for listener in self._interest.listeners():
-                listener.tell(EventsAppended(last=last), control=True)
+                try:
+                    listener.tell(EventsAppended(last=last), control=True)
+                except ActorStopped:
+                    self._interest.remove(listener)  # it ended for good without saying so
 
     def _schedule_probe(self) -> None:
         delay = PROBE_S[min(self._probes, len(PROBE_S) - 1)]

@@ -149,7 +149,7 @@ class Subscription:
             token = hops_in_hand.set(event.hops)
             try:
                 await self._handler(event)  # type: ignore[misc]
-            except Exception as error:  # noqa: BLE001  user code; counted, logged, and the next comes
+            except Exception as error:  # noqa: BLE001  user code; counted and logged
                 self._failed(event, error)
             finally:
                 hops_in_hand.reset(token)

@@ -42,6 +42,7 @@ logger = logging.getLogger("greenroom.triggers")
 StartExecution = Callable[[Trigger], Awaitable[CommitOutcome]]
 
 SKIPPED_MAX: Final = AGGREGATOR_EVENTS_MAX  # events read past the durable cursor
+LOG_EACH: Final = 60  # failures in a row; about a minute
 FLUSH_S: Final = AGGREGATOR_INTERVAL_S
 
 
@@ -79,7 +80,6 @@ class EventDrivenTrigger(Actor[ConsumerMessage]):
     async def on_start(self) -> None:
         """Find the durable position, and look for what was committed while no instance ran."""
         await self._consumer.open(encode({"since": self.clock.now()}))
-        self._interest.add(self.ref)
         self._tick_after(0.0)
 
     def on_stop(self) -> None:
@@ -96,11 +96,9 @@ class EventDrivenTrigger(Actor[ConsumerMessage]):
                     await self._work()
                     if not self._retry.failures and consumer.seen > consumer.cursor:
                         await self._flush()
-                case EventsAppended(last=last):
-                    # While it waits to try again, more events change nothing.
-                    if last > consumer.seen and not self._retry.failures:
-                        await self._work()
-                case CatchUp():
+                case EventsAppended(last=last) if last <= consumer.seen:
+                    pass  # read already, while this message was on its way
+                case EventsAppended() | CatchUp():
                     await self._work()
         except StorageError:
             logger.exception("entry point %s cannot read events", self._entry_point)
@@ -110,6 +108,19 @@ class EventDrivenTrigger(Actor[ConsumerMessage]):
         return consumer.seen
 
     async def _work(self) -> None:
+        """Do all there is. Until then, and while it waits to try again, it wants no messages: they
+        would gather without a bound behind a stream that is down.
+        """
+        while True:
+            self._interest.remove(self.ref)
+            if not await self._drain():
+                return
+            self._retry.succeeded()
+            self._interest.add(self.ref)
+            if not self._consumer.page(1):
+                return  # else something was committed in between, and nobody was told
+
+    async def _drain(self) -> bool:
         consumer = self._consumer
         while page := consumer.page():
             for seq, body in page:
@@ -117,12 +128,12 @@ class EventDrivenTrigger(Actor[ConsumerMessage]):
                     continue  # done by a commit whose answer never came
                 if self._filter.matches(body) and not await self._take(seq, body):
                     self._try_again()
-                    return
+                    return False
                 consumer.seen = max(consumer.seen, seq)
             if consumer.seen - consumer.cursor >= SKIPPED_MAX and not await self._flush():
-                return
+                return False
             await asyncio.sleep(0)
-        self._retry.succeeded()
+        return True
 
     async def _flush(self) -> bool:
         if await self._consumer.advance(self._consumer.seen):
@@ -150,6 +161,7 @@ class EventDrivenTrigger(Actor[ConsumerMessage]):
             hops=body.hops + 1,
             cursor=consumer.move(seq),
         )
+        duplicate = False
         try:
             outcome = await self._start_execution(trigger)
         except GreenroomError as error:
@@ -158,17 +170,20 @@ class EventDrivenTrigger(Actor[ConsumerMessage]):
             if outcome.kind is OutcomeKind.APPLIED:
                 consumer.moved(seq)
                 return True
+            duplicate = outcome.kind is OutcomeKind.DUPLICATE
             why = f"{outcome.kind} {outcome.code} {outcome.text}"
         consumer.load()
         if consumer.cursor >= seq:
             return True  # an earlier try was applied after all
-        logger.log(
-            logging.INFO if not self._retry.failures else logging.WARNING,
-            "entry point %s could not start for event %d, it is tried again: %s",
-            self._entry_point,
-            seq,
-            why,
-        )
+        if duplicate:
+            return await consumer.advance(seq)  # the execution is there, under that very id
+        if self._retry.failures % LOG_EACH == 0:
+            logger.warning(
+                "entry point %s could not start for event %d, it is tried again: %s",
+                self._entry_point,
+                seq,
+                why,
+            )
         return False
 
     def _input(self, seq: int, body: EventBody) -> msgspec.Raw:

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from greenroom.protocol.messages import CatchUp, CommitNow, Trigger
 from greenroom.protocol.new_event import new_event
 from greenroom.protocol.patch import Cause, JournalRecord, Patch
 from greenroom.protocol.values import decode_value
+from greenroom.storage.lmdb_store import open_store
 
 
 def spec(**config: Any) -> EntryPointSpec:
@@ -222,6 +224,64 @@ async def test_a_chain_that_is_too_long_ends_with_an_event_that_says_so(rig: Any
         "hops": HOPS_MAX,
         "limit": HOPS_MAX,
     }
+
+
+@pytest.mark.asyncio
+async def test_nothing_gathers_behind_a_stream_that_does_not_answer(rig: Any) -> None:
+    """While it waits it is told of no event; afterwards it finds them all."""
+    desk = Desk(rig)
+    ref = await start(rig, desk)
+    release = asyncio.Event()
+    waiting = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    inside: list[asyncio.AbstractEventLoop] = []
+
+    async def stall() -> None:
+        inside.append(asyncio.get_running_loop())
+        loop.call_soon_threadsafe(waiting.set)
+        await release.wait()
+
+    desk.before.append(stall)
+    await rig.custom(1)
+    await waiting.wait()
+    for _ in range(50):
+        await rig.custom(1)
+    assert ref.stats().depth <= 1
+    inside[0].call_soon_threadsafe(release.set)
+    await ref.ask(CatchUp())
+    assert desk.seqs() == [*range(1, 52)]
+
+
+@pytest.mark.asyncio
+async def test_a_consumer_that_ended_for_good_does_not_disturb_the_writer(rig: Any) -> None:
+    """It may not have had the time to say that it wants nothing more."""
+    ref = await start(rig, Desk(rig))
+    await ref.ask(CatchUp())
+    rig.interest.add(ref)
+    await ref.stop()
+    rig.interest.add(ref)
+    await rig.custom(1)
+    await rig.custom(1)
+    assert not rig.interest.wanted
+
+
+@pytest.mark.asyncio
+async def test_a_restart_on_disk_goes_on_where_it_stopped(make_rig: Any, tmp_path: Path) -> None:
+    """With the events committed while no trigger ran."""
+    seqs: list[int] = []
+    for _ in range(3):
+        store = open_store(tmp_path / "store")
+        rig = make_rig(store)
+        if seqs:
+            await rig.custom(1)
+        desk = Desk(rig)
+        ref = await start(rig, desk)
+        await rig.custom(2)
+        await ref.ask(CatchUp())
+        seqs += desk.seqs()
+        await rig.stop_async()
+        store.close()
+    assert seqs == [*range(1, 9)]
 
 
 @pytest.mark.asyncio
