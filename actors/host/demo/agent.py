@@ -11,10 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from greenroom.actors.host.create import create_agent_runtime
 from greenroom.actors.host.demo import rules
 from greenroom.actors.host.demo.client import PATH
 from greenroom.actors.host.demo.ledger import Ledger
-from greenroom.actors.host.runtime import AgentRuntime, create_agent_runtime
+from greenroom.actors.host.runtime import AgentRuntime
 from greenroom.actors.nodes.context import NodeContext
 from greenroom.protocol.config import AgentRuntimeConfig, WebhookRoute
 from greenroom.protocol.entry_point import EntryPointSpec, TriggerType

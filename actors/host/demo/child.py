@@ -62,7 +62,7 @@ async def _answer(runtime: AgentRuntime, asked: dict[str, Any]) -> dict[str, Any
             executions = [await runtime.trigger("api", data) for data in asked["inputs"]]
             return {"executions": executions}
         case "progress":
-            return {"progress": runtime.get_goal_progress()}
+            return {"progress": await runtime.get_goal_progress()}
         case "stop":
             return {}
         case other:

@@ -1,8 +1,10 @@
 """What the store says, read by another process than the runtime's, which opens it read-only."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from greenroom.actors.host.demo.ledger import LedgerLine
 from greenroom.protocol.commit import StateKey
 from greenroom.protocol.execution import TERMINAL, Phase, Status, Token
 from greenroom.protocol.values import decode_value
@@ -50,6 +52,11 @@ class Evidence(NamedTuple):
         )
 
 
+def entered_by(pid: int, lines: Iterable[LedgerLine]) -> list[NodeRun]:
+    """The node runs that a process entered, in order; one that it entered twice is there twice."""
+    return [NodeRun(line.execution, line.node, line.visit) for line in lines if line.pid == pid]
+
+
 def read_evidence(store: Path) -> Evidence:
     """Read all executions and their journals. Raises what opening and reading a store raises."""
     opened = open_reader(store)
@@ -95,19 +102,22 @@ def _replay(
     after = 0
     while records := reader.journal(one.ordinal, after, _PAGE):
         for record in records:
+            before = _running(name, tokens)
             for token_id, token in record.patch.tokens.items():
                 if token is None:
                     tokens.pop(token_id, None)
                 else:
                     tokens[token_id] = token
-            cause = record.cause
-            standing = {(token.node, token.visit) for token in tokens.values()}
-            if cause.node is not None and (cause.node, cause.visit) not in standing:
-                closed.add(NodeRun(name, cause.node, cause.visit))
+            standing = {NodeRun(name, token.node, token.visit) for token in tokens.values()}
+            closed.update(before - standing)
         after = records[-1].seq
-    in_flight.update(
+    in_flight.update(_running(name, tokens))
+    return after
+
+
+def _running(name: str, tokens: dict[int, Token]) -> set[NodeRun]:
+    return {
         NodeRun(name, token.node, token.visit)
         for token in tokens.values()
         if token.phase is Phase.RUNNING
-    )
-    return after
+    }

@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.actors.host.demo.client import Answer, Delivery, send
-from greenroom.actors.host.demo.evidence import Evidence, NodeRun, read_evidence, read_global
+from greenroom.actors.host.demo.evidence import Evidence, entered_by, read_evidence, read_global
 from greenroom.actors.host.demo.ledger import read_ledger
 from greenroom.actors.host.demo.payloads import Payload, load_payloads, own_payloads
 from greenroom.actors.host.demo.process import ChildProcess
@@ -32,11 +32,12 @@ DUPLICATES: Final = 4
 FORGERIES: Final = 3
 API_CALLS: Final = 3
 UNFINISHED_MIN: Final = 5
+FINISHED_SHARE_MIN: Final = 0.25
 _MARGIN: Final = 5  # more than the least, as some finish between the look and the kill
 _BURSTS_MAX: Final = 6
 _LATENCY_S: Final = 0.06
 _LOOK_S: Final = 0.02
-_SOON_S: Final = 1.0
+_SOON_S: Final = 2.0
 _DONE_S: Final = 60.0
 
 
@@ -66,10 +67,7 @@ def run_demo(options: DemoOptions) -> DemoReport:
             scratch=Path(scratch),
         )
         with Progress(quiet=options.quiet) as progress:
-            try:
-                return asyncio.run(demo.run(progress))
-            except (OSError, http.client.HTTPException) as error:
-                raise GreenroomError(f"the webhook server did not answer: {error!r}") from error
+            return asyncio.run(demo.run(progress))
 
 
 class _Demo:
@@ -90,6 +88,7 @@ class _Demo:
         self.restarts = 0
         self.restarted = asyncio.Event()
         self.port = 0
+        self.child: ChildProcess | None = None
         self.children = 0
 
     @property
@@ -132,8 +131,17 @@ class _Demo:
             self._on_event,
             self.scratch / f"stderr.{self.children}",
         )
-        self.port = started["port"]
+        self.child, self.port = child, started["port"]
         return child, started
+
+    async def _send(self, deliveries: list[Delivery]) -> list[Answer]:
+        assert self.child is not None
+        try:
+            return await send(self.port, deliveries)
+        except (OSError, http.client.HTTPException) as error:
+            raise GreenroomError(
+                f"the webhook server did not answer ({error!r})" + self.child.last_words()
+            ) from error
 
     def _on_event(self, event: dict[str, Any]) -> None:
         if event.get("event") == "stream_restarted":
@@ -143,13 +151,13 @@ class _Demo:
     async def _deliver(self, count: int) -> None:
         """Send `count` good deliveries, then forged ones, then repeats of good ones."""
         good = [self._delivery(self.secret) for _ in range(count)]
-        for delivery, answer in zip(good, await send(self.port, good), strict=True):
+        for delivery, answer in zip(good, await self._send(good), strict=True):
             if answer.status == 202 and answer.execution_id is not None and not answer.duplicate:
                 self.sent.append((delivery, answer.execution_id))
             else:
                 self.wrong.append(f"a good delivery was answered {answer}")
         forged = [self._delivery("wrong " + self.secret) for _ in range(FORGERIES)]
-        for answer in await send(self.port, forged):
+        for answer in await self._send(forged):
             self.rejected += answer.status == 401
             if answer.status != 401:
                 self.wrong.append(f"a forged delivery was answered {answer}")
@@ -163,7 +171,7 @@ class _Demo:
     async def _repeat_some(self) -> None:
         """Send the first deliveries again: each has to be answered with its first execution."""
         repeats = self.sent[:DUPLICATES]
-        answers = await send(self.port, [delivery for delivery, _ in repeats])
+        answers = await self._send([delivery for delivery, _ in repeats])
         for (_, execution), answer in zip(repeats, answers, strict=True):
             right = Answer(status=202, execution_id=execution, duplicate=True)
             self.duplicates += answer == right
@@ -185,10 +193,14 @@ class _Demo:
             raise GreenroomError("the crashed stream was not restarted within 10 s") from None
 
     async def _kill_in_flight(self, child: ChildProcess) -> Evidence:
-        """SIGKILL while much is unfinished and nodes are in flight; return what is committed."""
+        """SIGKILL while some is finished, much is not, and nodes are in flight; return what is
+        committed.
+        """
 
         def busy_enough(seen: Evidence) -> bool:
-            return self._busy(seen, child.pid, UNFINISHED_MIN + _MARGIN)
+            finished = len(self.accepted) - len(seen.unfinished(self.accepted))
+            some = finished >= FINISHED_SHARE_MIN * len(self.accepted)
+            return some and self._busy(seen, child.pid, UNFINISHED_MIN + _MARGIN)
 
         for _ in range(_BURSTS_MAX):
             await self._deliver(self.burst)
@@ -204,12 +216,7 @@ class _Demo:
     def _busy(self, seen: Evidence, pid: int, unfinished_min: int) -> bool:
         if len(seen.unfinished(self.accepted)) < unfinished_min:
             return False
-        entered = {
-            NodeRun(line.execution, line.node, line.visit)
-            for line in read_ledger(self.ledger)
-            if line.pid == pid
-        }
-        return bool(seen.in_flight & entered)
+        return not seen.in_flight.isdisjoint(entered_by(pid, read_ledger(self.ledger)))
 
     async def _finish(self, progress: Progress) -> None:
         accepted = self.accepted
@@ -232,6 +239,8 @@ class _Demo:
         while not holds(read_evidence(self.store)):
             if time.monotonic() > until:
                 return False
+            if self.child is not None and self.child.has_ended:
+                raise await self.child.why_gone()
             await asyncio.sleep(_LOOK_S)
         return True
 
@@ -245,11 +254,7 @@ class _Demo:
         began: float,
     ) -> DemoReport:
         after = read_evidence(self.store)
-        entered_again = [
-            NodeRun(line.execution, line.node, line.visit)
-            for line in read_ledger(self.ledger)
-            if line.pid == second_pid
-        ]
+        entered_again = entered_by(second_pid, read_ledger(self.ledger))
         accepted = self.accepted
         completed = {one for point in (STREAM, "api") for one in after.completed(point)} & accepted
         return DemoReport(

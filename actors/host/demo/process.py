@@ -66,6 +66,11 @@ class ChildProcess:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process is None or self._process.returncode is not None
+
     async def ask(
         self, what: str, timeout_s: float = REPLY_TIMEOUT_S, **fields: Any
     ) -> dict[str, Any]:
@@ -77,7 +82,7 @@ class ChildProcess:
         reply = asyncio.get_running_loop().create_future()
         self._replies[number] = reply
         if self._reading is None or self._reading.done():
-            raise await self._why_gone()
+            raise await self.why_gone()
         try:
             line = json.dumps({"number": number, "do": what, **fields}) + "\n"
             self._process.stdin.write(line.encode())
@@ -86,10 +91,10 @@ class ChildProcess:
         except TimeoutError:
             raise GreenroomError(
                 f"the runtime's process did not answer {what!r} within {timeout_s:g} s"
-                + self._tail()
+                + self.last_words()
             ) from None
         except ConnectionError:
-            raise await self._why_gone() from None
+            raise await self.why_gone() from None
         finally:
             self._replies.pop(number, None)
         if "error" in answer:
@@ -111,10 +116,11 @@ class ChildProcess:
             await asyncio.wait_for(self._process.wait(), REPLY_TIMEOUT_S)
         except TimeoutError:
             raise GreenroomError(
-                f"the runtime's process did not end within {REPLY_TIMEOUT_S:g} s" + self._tail()
+                f"the runtime's process did not end within {REPLY_TIMEOUT_S:g} s"
+                + self.last_words()
             ) from None
         if self._process.returncode:
-            raise await self._why_gone()
+            raise await self.why_gone()
 
     async def _gone(self) -> None:
         if self._process is not None:
@@ -122,14 +128,16 @@ class ChildProcess:
         if self._reading is not None:
             await asyncio.wait({self._reading})
 
-    async def _why_gone(self) -> GreenroomError:
+    async def why_gone(self) -> GreenroomError:
+        """Wait until the process has ended; return the error that says so, with its last words."""
         await self._gone()
         assert self._process is not None
         return GreenroomError(
-            f"the runtime's process ended with code {self._process.returncode}" + self._tail()
+            f"the runtime's process ended with code {self._process.returncode}" + self.last_words()
         )
 
-    def _tail(self) -> str:
+    def last_words(self) -> str:
+        """The end of what it wrote to standard error, as the end of a sentence; may be empty."""
         lines = self._stderr_path.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
         return "; its last words: " + " | ".join(lines) if lines else ""
 

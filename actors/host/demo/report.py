@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 import msgspec
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -65,10 +66,14 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
 def show_report(report: DemoReport, console: Console) -> None:
     """Write the report for people; plain text where the console is no terminal."""
     console.print(_executions(report))
+    console.print()
     console.print(_events(report))
+    console.print()
     for line in _goal(report):
         console.print(line, highlight=False)
+    console.print()
     console.print(_proof(report))
+    console.print()
     for wrong in report.wrong:
         console.print(f"wrong: {wrong}", markup=False, highlight=False)
     verdict = "PROVED" if report.proved else "FAILED"
@@ -81,8 +86,14 @@ def show_report(report: DemoReport, console: Console) -> None:
     )
 
 
+def _table(title: str, *, heads: bool = True) -> Table:
+    return Table(
+        title=title, title_justify="left", show_header=heads, box=box.SIMPLE, show_edge=False
+    )
+
+
 def _executions(report: DemoReport) -> Table:
-    table = Table(title="Executions", title_justify="left")
+    table = _table("Executions")
     table.add_column("entry point")
     table.add_column("started", justify="right")
     table.add_column("completed", justify="right")
@@ -92,7 +103,7 @@ def _executions(report: DemoReport) -> Table:
 
 
 def _events(report: DemoReport) -> Table:
-    table = Table(title="What happened", title_justify="left", show_header=False)
+    table = _table("What happened", heads=False)
     table.add_column()
     table.add_column(justify="right")
     rows = {
@@ -113,7 +124,7 @@ def _events(report: DemoReport) -> Table:
 
 def _proof(report: DemoReport) -> Table:
     first, second = report.pids
-    table = Table(title="Proof", title_justify="left", show_header=False)
+    table = _table("Proof", heads=False)
     table.add_column()
     table.add_column(justify="right")
     table.add_row(
