@@ -38,13 +38,25 @@ class Gate:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Let no reader in, and wait up to WAIT_S for those inside to leave."""
+        """Let no reader in, wait up to WAIT_S for those inside to leave, and count a change."""
+        with self._closed_to_readers():
+            with self._condition:
+                self._condition.wait_for(lambda: not self._readers, WAIT_S)
+                self.generation += 1
+            yield
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Let no reader in, without waiting for those inside."""
+        with self._closed_to_readers():
+            yield
+
+    @contextmanager
+    def _closed_to_readers(self) -> Iterator[None]:
         with self._condition:
             while self._changing:
                 self._condition.wait()
             self._changing = True
-            self._condition.wait_for(lambda: not self._readers, WAIT_S)
-            self.generation += 1
         try:
             yield
         finally:

@@ -110,7 +110,8 @@ class LmdbStore(StoreCore):
 
     def _begin_write(self) -> CountingTransaction:
         environment = self._environment
-        return LmdbWriting(environment.use().begin(write=True), environment.databases)
+        txn = environment.use().begin(write=True)
+        return LmdbWriting(txn, environment.databases, environment.gate)
 
     def _classify(self, error: Exception) -> Failure:
         if isinstance(error, lmdb.MapFullError):

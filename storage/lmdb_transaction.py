@@ -3,6 +3,7 @@
 import lmdb
 import msgspec
 
+from greenroom.storage.gate import Gate
 from greenroom.storage.tables import Table
 
 Databases = list[lmdb._Database]
@@ -70,10 +71,11 @@ class LmdbWriting(LmdbReading):
     it.
     """
 
-    __slots__ = ("put_bytes", "puts")
+    __slots__ = ("_gate", "put_bytes", "puts")
 
-    def __init__(self, txn: "lmdb.Transaction[bytes]", databases: Databases) -> None:
+    def __init__(self, txn: "lmdb.Transaction[bytes]", databases: Databases, gate: Gate) -> None:
         super().__init__(txn, databases)
+        self._gate = gate
         self.puts = 0
         self.put_bytes = 0
 
@@ -93,4 +95,7 @@ class LmdbWriting(LmdbReading):
 
     def abort(self) -> None:
         """See `tables.WriteTransaction`."""
-        self._txn.abort()
+        # lmdb's abort waits for a moment in which no thread is inside any call of the environment;
+        # threads that read without pause never leave it one.
+        with self._gate.quiet():
+            self._txn.abort()
