@@ -127,12 +127,12 @@ class NodesHost:
         """
         task: asyncio.Task[Any]
         if _EAGER:
-            task = asyncio.Task(coroutine, loop=self._loop, eager_start=True)  # type: ignore[call-arg, unused-ignore]
+            task = asyncio.Task(coroutine, loop=self.loop, eager_start=True)  # type: ignore[call-arg, unused-ignore]
             if task.done():
                 self._discard(task)
                 return task
         else:
-            task = asyncio.Task(coroutine, loop=self._loop)
+            task = asyncio.Task(coroutine, loop=self.loop)
         self._tasks.add(task)  # a loop holds its tasks only weakly
         task.add_done_callback(self._discard)
         return task
@@ -174,14 +174,15 @@ class NodesHost:
     def stop(self, timeout_s: float = 1.0) -> None:
         """Cancel what runs, close the pool and end a loop of ours, waiting at most `timeout_s`.
 
-        A plain function that hangs is left behind. From any thread but that of a loop of ours.
+        A plain function that hangs is left behind. From any thread but that of a loop of ours;
+        a second call changes nothing.
         """
         self.pool.close()
         self.call_soon(self._cancel_tasks)
-        thread = self._thread
-        if thread is not None and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            thread.join(timeout_s)
+        loop, self._loop = self._loop, None
+        if self._thread is not None and loop is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            self._thread.join(timeout_s)
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
         if not self._uvloop:
