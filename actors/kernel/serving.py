@@ -171,7 +171,7 @@ class Serving:
                 self._in_hand = item
                 try:
                     result = handle(message)
-                except BaseException as error:  # noqa: BLE001  the actor's border; reported by crash()
+                except BaseException as error:  # noqa: BLE001  goes to crash()
                     if self._fault(instance, item, error):
                         return
                     continue
@@ -196,7 +196,7 @@ class Serving:
             if result is None or not hasattr(result, "__await__"):
                 self._answer(item, result)
                 return self.instance is instance
-        except BaseException as error:  # noqa: BLE001  the actor's border; reported by crash()
+        except BaseException as error:  # noqa: BLE001  goes to crash()
             return not self._fault(instance, item, error)
         self._suspend(instance, item, result)
         return False
@@ -263,9 +263,11 @@ class Serving:
             if isinstance(error, asyncio.CancelledError) and self.signalled:
                 killed = self.take_kill()
                 if killed is None:
-                    # Cancelled by a stop: the message waits for the next instance.
+                    # Cancelled by a stop: the message waits for the next instance. The signal is
+                    # taken, so the stop must be carried out here, or the message is served again.
                     self.mailbox.put_back([item])
-                    self.wake()
+                    if not self.act_on_signals():
+                        self.wake()
                 else:
                     self.crash(instance, killed, [item])
                 return
@@ -292,7 +294,7 @@ class Serving:
             value, failure = None, None
             try:
                 value = await awaitable
-            except BaseException as error:  # noqa: BLE001  also CancelledError: the border of the actor
+            except BaseException as error:  # noqa: BLE001  also CancelledError
                 failure = error
             if self._task is asyncio.current_task():
                 self._task = None
@@ -325,7 +327,7 @@ class Serving:
             return
         try:
             result = instance.handle_batch(messages)
-        except BaseException as error:  # noqa: BLE001  the actor's border; reported by crash()
+        except BaseException as error:  # noqa: BLE001  goes to crash()
             self.crash(instance, error, live)
             return
         if result is None:
@@ -343,7 +345,7 @@ class Serving:
     def _call_slice_end(self, instance: Actor[Any], in_hand: list[Item]) -> bool:
         try:
             instance.on_slice_end()
-        except BaseException as error:  # noqa: BLE001  the actor's border; reported by crash()
+        except BaseException as error:  # noqa: BLE001  goes to crash()
             self.crash(instance, error, in_hand)
             return False
         return self.instance is instance

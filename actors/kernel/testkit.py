@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import msgspec
+
 from greenroom.actors.kernel.actor import Actor
 from greenroom.actors.kernel.dispatcher import TimerHandle, run_reported
 
@@ -155,6 +157,41 @@ class Probe(Actor[Any]):
     def handle(self, message: Any) -> Any:
         self.seen.append(message)
         return self._answer(message)
+
+
+class Do(msgspec.Struct, frozen=True, tag="do"):
+    """Run the function that a Scripted actor was given under that name."""
+
+    what: str
+    items: list[int] = []
+
+
+class Scripted(Actor[Do]):
+    """Does what the functions it is given say: `name(actor, message)`, and the three hooks.
+
+    The functions are shared by all instances; `on_failure` gets the actor and the error.
+    """
+
+    messages: ClassVar[Any] = Do
+
+    def __init__(self, **script: Any) -> None:
+        self.script = script
+
+    def on_start(self) -> Any:
+        return self.script.get("on_start", lambda actor: None)(self)
+
+    def on_stop(self) -> Any:
+        return self.script.get("on_stop", lambda actor: None)(self)
+
+    def on_failure(self, *error: Any) -> Any:
+        return self.script.get("on_failure", lambda actor, error: None)(self, error[1])
+
+    def handle(self, message: Do) -> Any:
+        return self.script[message.what](self, message)
+
+
+class ScriptedThread(Scripted):
+    dispatcher_kind = "thread"
 
 
 class Condition:
