@@ -16,6 +16,7 @@ from greenroom.protocol.execution import Accepted, ExecutionState
 from greenroom.protocol.limits import PRIORITY_STEP_S, SNAPSHOT_PATCH_BYTES
 from greenroom.protocol.messages import NodeResult, Trigger
 from greenroom.protocol.patch import JournalRecord, apply
+from greenroom.protocol.shared_state import state_changed_events
 
 
 class CommitMaker:
@@ -53,8 +54,8 @@ class CommitMaker:
         events = [NewEvent(Raw(encode(body))) for body in transition.events]
         if trigger is not None:
             events[:0] = [NewEvent(body) for body in trigger.events]
-        if result is not None:
-            events[:0] = [NewEvent(body) for body in result.events]
+        if result is not None and (result.events or result.writes):
+            events[:0] = self._of_node(live, result, now)
         return Commit(
             commit_id=commit_id,
             stream=self._stream,
@@ -71,6 +72,22 @@ class CommitMaker:
             writes=() if result is None else result.writes,
             cursor=None if trigger is None else trigger.cursor,
         )
+
+    def _of_node(self, live: Live, result: NodeResult, now: float) -> list[NewEvent]:
+        """What the node run itself published, and the shared keys that it changed."""
+        assert live.state is not None, "only an accepted execution runs nodes"
+        accepted, token = live.state.accepted, live.state.tokens.get(result.token_id)
+        published = [NewEvent(body) for body in result.events]
+        changed = state_changed_events(
+            result.writes,
+            now,
+            stream=self._stream,
+            execution=live.execution_id,
+            node=None if token is None else token.node,
+            correlation=accepted.correlation_id,
+            hops=accepted.hops,
+        )
+        return [*published, *changed]
 
     def events(self, commit_id: int, bodies: Sequence[EventBody]) -> Commit:
         """A commit of events alone."""
