@@ -43,6 +43,7 @@ PROMISED = {
     "fsync.after_ms",
 }
 TINY = Plan(
+    message_rounds=1,
     rounds=1,
     gate_rounds=1,
     message_count=100,
