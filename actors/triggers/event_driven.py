@@ -198,7 +198,7 @@ class EventDrivenTrigger(Actor[ConsumerMessage]):
     async def _refuse(self, seq: int, body: EventBody) -> bool:
         event = hop_limit_event(self._entry_point, seq, body, self.clock.now())
         if event is not None:
-            logger.warning(
+            logger.info(
                 "entry point %s was not started for event %d: %d event-driven starts led to it",
                 self._entry_point,
                 seq,

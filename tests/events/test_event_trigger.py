@@ -22,6 +22,7 @@ from greenroom.protocol.new_event import new_event
 from greenroom.protocol.patch import Cause, JournalRecord, Patch
 from greenroom.protocol.values import decode_value
 from greenroom.storage.lmdb_store import open_store
+from greenroom.storage.memory_store import MemoryStore
 
 
 def spec(**config: Any) -> EntryPointSpec:
@@ -250,6 +251,30 @@ async def test_nothing_gathers_behind_a_stream_that_does_not_answer(rig: Any) ->
     inside[0].call_soon_threadsafe(release.set)
     await ref.ask(CatchUp())
     assert desk.seqs() == [*range(1, 52)]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("hops", [0, HOPS_MAX])
+async def test_a_stop_waits_for_no_backlog(make_rig: Any, hops: int) -> None:
+    """What was not done yet is done after the next start, once."""
+    store = MemoryStore()
+    rig = make_rig(store)
+    desk = Desk(rig)
+    ref = await start(rig, desk)
+    for _ in range(3):
+        await rig.append(*[new_event("custom", 1.0, hops=hops)] * 100)
+    assert await ref.stop(timeout=4)
+    await rig.stop_async()
+    again = make_rig(store.reopen())
+    other = Desk(again)
+    ref = await start(again, other)
+    await ref.ask(CatchUp())
+    if hops:
+        assert len(again.handle.get_history("hop_limit_reached", limit=1000)) == 300
+    else:
+        stored = again.store.read(lambda reader: reader.executions(limit=1000))
+        assert len(stored) == 300
+        assert not {*desk.seqs()} & {*other.seqs()}
 
 
 @pytest.mark.asyncio
