@@ -384,6 +384,7 @@ class AgentRuntime:
         self, entry_point_id: str, input_data: Mapping[str, Any] | None, **options: Any
     ) -> Trigger:
         spec = self._registrations.entry_point(entry_point_id)
+        self._running().parts[entry_point_id].gate.check()
         return build_trigger(spec, input_data, self._clock.now(), **options)
 
     def _running(self) -> Assembly:

@@ -32,22 +32,29 @@ class AdmissionGate:
         self._closed: str | None = None
         self.refused = 0
 
+    def check(self) -> None:
+        """Raise as `reserve` would now. Cheap: a caller asks before it encodes anything."""
+        if self._closed is not None:
+            raise StreamUnavailable(
+                f"entry point {self._entry_point!r} is down ({self._closed}): "
+                "bring it back with restart_stream()"
+            )
+        if self._full():
+            self.refused += 1
+            raise Overloaded(
+                self._entry_point, self._reserved + self._queued, self._max_queued, RETRY_AFTER_S
+            )
+
     def reserve(self) -> None:
         """Take a place. Raises Overloaded, or StreamUnavailable while the stream is down."""
         with self._lock:
-            if self._closed is not None:
-                raise StreamUnavailable(
-                    f"entry point {self._entry_point!r} is down ({self._closed}): "
-                    "bring it back with restart_stream()"
-                )
-            taken = self._reserved + self._queued
-            limit = self._max_queued + max(0, self._max_concurrent - self._running)
-            if taken < limit:
-                self._reserved += 1
-                return
-            self.refused += 1
-            queued = self._queued + self._reserved
-        raise Overloaded(self._entry_point, queued, self._max_queued, RETRY_AFTER_S)
+            self.check()
+            self._reserved += 1
+
+    def _full(self) -> bool:
+        free = self._max_concurrent - self._running
+        limit = self._max_queued + (free if free > 0 else 0)
+        return self._reserved + self._queued >= limit
 
     def release(self) -> None:
         """Give back a reserved place: the execution was accepted, or refused."""
