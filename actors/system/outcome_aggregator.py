@@ -64,6 +64,7 @@ class OutcomeAggregator(Actor[ConsumerMessage]):
         self._fold = OutcomeFold()
         self._broken = False  # an event may have been counted in part
         self._folded = 0  # events that changed the fold since its last commit
+        self._hops = 0  # the longest chain behind any of them
         self._retry = Retry()
 
     async def on_start(self) -> None:
@@ -94,7 +95,7 @@ class OutcomeAggregator(Actor[ConsumerMessage]):
         state = self._consumer.state
         assert state is not None, "an open consumer has a record"
         self._fold = _decode_fold(state)
-        self._folded = 0
+        self._folded = self._hops = 0
         self._broken = False
         self._handle.publish(bytes(state))
 
@@ -109,6 +110,7 @@ class OutcomeAggregator(Actor[ConsumerMessage]):
                 data = self._data.event(seq, body)
                 if fold_event(self._fold, body, partial(getattr, data, "data"), self._matchers):
                     self._folded += 1
+                    self._hops = max(self._hops, body.hops)
                 consumer.seen = seq
             last = len(page) < CONSUMER_PAGE_EVENTS
             many = consumer.seen - consumer.cursor >= AGGREGATOR_EVENTS_MAX
@@ -136,10 +138,11 @@ class OutcomeAggregator(Actor[ConsumerMessage]):
             return ()
         fold.reported = fingerprint
         data = {"progress": progress.overall, "criteria_status": progress.criteria_status()}
-        now = self.clock.now()
-        made = [new_event(EventType.GOAL_PROGRESS, now, data=data)]
+        now, hops = self.clock.now(), self._hops
+        # With hops, an entry point that progress starts and that makes progress comes to an end.
+        made = [new_event(EventType.GOAL_PROGRESS, now, data=data, hops=hops)]
         if progress.achieved and not fold.achieved:
             fold.achieved = True
             reached = {"goal_id": self._goal.id, "progress": progress.overall}
-            made.append(new_event(EventType.GOAL_ACHIEVED, now, data=reached))
+            made.append(new_event(EventType.GOAL_ACHIEVED, now, data=reached, hops=hops))
         return tuple(made)

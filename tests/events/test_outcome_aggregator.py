@@ -141,6 +141,19 @@ async def test_the_goal_is_announced_once_and_progress_only_when_it_changes(rig:
 
 
 @pytest.mark.asyncio
+async def test_progress_counts_the_hops_that_led_to_it(rig: Any) -> None:
+    """So an entry point cannot start itself for ever by way of the goal."""
+    _, handle = await start(rig)
+    await rig.append(new_event("execution_failed", 1.0, stream="s", hops=2))
+    await rig.append(new_event("execution_completed", 1.0, stream="s", hops=3))
+    await handle.caught_up()
+    assert rig.handle.get_history("goal_progress")[0].hops == 3
+    await complete(rig, 1)
+    await handle.caught_up()
+    assert rig.handle.get_history("goal_progress")[0].hops == 0
+
+
+@pytest.mark.asyncio
 async def test_many_events_are_committed_in_parts(rig: Any) -> None:
     """The cursor moves with each part, and the numbers are whole."""
     _, handle = await start(rig)
