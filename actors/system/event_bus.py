@@ -4,6 +4,8 @@ import asyncio
 import logging
 from typing import Final
 
+import msgspec
+
 from greenroom.actors.kernel.actor import Actor
 from greenroom.actors.system.event_data import EventData
 from greenroom.actors.system.event_interest import EventInterest
@@ -93,10 +95,15 @@ class EventBus(Actor[BusMessage]):
     ) -> dict[Subscription, None]:
         woken: dict[Subscription, None] = {}
         for seq, body in page:
-            for one in index.get(body.type, ()):
-                if one.active and seq > (one.after or 0) and one.wanted.matches(body):
-                    one.offer(seq, body, self._data)
-                    woken[one] = None
+            takers = [
+                one
+                for one in index.get(body.type, ())
+                if one.active and seq > (one.after or 0) and one.wanted.matches(body)
+            ]
+            kept = _detached(body) if takers else body
+            for one in takers:
+                one.offer(seq, kept, self._data)
+                woken[one] = None
             self._subscriptions.position = seq
         return woken
 
@@ -109,3 +116,12 @@ class EventBus(Actor[BusMessage]):
             oldest = pruned.oldest
             self._subscriptions.position = oldest - 1
             return self._store.read(lambda reader: reader.events(oldest, PAGE_EVENTS))
+
+
+def _detached(body: EventBody) -> EventBody:
+    """The event with data of its own: as it was read, it would keep its whole page in memory for as
+    long as it waits in a queue.
+    """
+    if body.data is None:
+        return body
+    return msgspec.structs.replace(body, data=body.data.copy())
