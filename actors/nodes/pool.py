@@ -24,10 +24,11 @@ _DONE: Final = 3
 class PoolCall:
     """One call in a pool; made by `SyncPool.submit`, only good for `SyncPool.abandon`."""
 
-    __slots__ = ("replaced", "run", "state")
+    __slots__ = ("replaced", "run", "state", "urgent")
 
-    def __init__(self, run: Callable[[], None]) -> None:
+    def __init__(self, run: Callable[[], None], *, urgent: bool) -> None:
         self.run = run
+        self.urgent = urgent
         self.state = _WAITING
         self.replaced = False
 
@@ -74,20 +75,26 @@ class SyncPool:
         """How many threads hold a place now, busy or idle."""
         return self._threads
 
-    def submit(self, run: Callable[[], None]) -> PoolCall | None:
+    def submit(self, run: Callable[[], None], *, urgent: bool = False) -> PoolCall | None:
         """Have `run` called on a thread of the pool; it must report its own errors.
+
+        An urgent one never queues: when every place is taken it gets a thread above the size, which
+        ends after it. That is for what others wait for inside the pool.
 
         Returns None, and does not take it, when every place is held by a call that hangs, or after
         `close`: it would wait for ever.
         """
-        call = PoolCall(run)
+        call = PoolCall(run, urgent=urgent)
         with self._condition:
-            if self._closed or self._stuck >= self._size:
+            if self._closed or (self._stuck >= self._size and not urgent):
                 return None
-            self._waiting.append(call)
+            if urgent:
+                self._waiting.appendleft(call)
+            else:
+                self._waiting.append(call)
             if self._idle >= len(self._waiting):
                 self._condition.notify()
-            elif self._threads < self._size:
+            elif self._threads < self._size or urgent:
                 self._start_thread()
         return call
 
@@ -133,8 +140,10 @@ class SyncPool:
 
     def _take(self) -> PoolCall | None:
         with self._condition:
-            while not self._waiting:
-                if self._closed:
+            while not self._waiting or self._threads > self._size:
+                if self._waiting and self._waiting[0].urgent:
+                    break
+                if self._closed or self._threads > self._size:
                     self._threads -= 1
                     return None
                 self._idle += 1

@@ -133,7 +133,10 @@ class NodeRunner:
         elif plan.inline:
             self._run_inline(one, keywords)
         else:
-            one.call = self._host.pool.submit(partial(self._run_in_pool, one, keywords))
+            # Others may wait in the pool for the turns that this run holds.
+            one.call = self._host.pool.submit(
+                partial(self._run_in_pool, one, keywords), urgent=one.run.holds_turns
+            )
             if one.call is None:
                 self._fail(one, NodeFailed(NO_THREAD))
 

@@ -8,6 +8,7 @@ import pytest
 
 from greenroom.actors.kernel.future import Future
 from greenroom.actors.kernel.testkit import Condition
+from greenroom.actors.nodes.host import NodesHost
 from greenroom.protocol.commit import StateKey, StateRead
 from greenroom.protocol.isolation import StateScope
 from greenroom.protocol.values import decode_value
@@ -358,6 +359,27 @@ class TestTurns:
         rig.node(lambda ctx, k=0: ctx.read_sync("k", scope=GLOBAL), input_keys=["k"])
         assert outputs(rig.run(isolation="synchronized", holds_turns=True)) == {}
         assert gate.asked.values == []
+
+    def test_a_holder_finds_a_thread_when_those_who_wait_for_it_have_them_all(
+        self, make_rig: Any
+    ) -> None:
+        host = NodesHost(threads=2)
+        host.start()
+        rig, gate = make_rig(host), Gate()
+        gate.contended.add("k")
+        rig.make_runner(turns=gate)
+        rig.node(lambda ctx: ctx.read_sync("k", scope=GLOBAL))
+        binding = rig.binding("synchronized")
+        for number in range(4):
+            rig.runner.submit(binding, rig.node_run(execution_id=f"e{number}"))
+        rig.runner.flush()
+        gate.asked.wait(2)
+        rig.runner.submit(binding, rig.node_run(execution_id="holder", holds_turns=True))
+        rig.runner.flush()
+        assert [one.execution_id for one in rig.inbox.results(1)] == ["holder"]
+        let_go(rig, gate)
+        assert len(rig.inbox.results(5)) == 5
+        host.stop()
 
     def test_shared_never_waits(self, rig: Any, gate: Gate) -> None:
         rig.node(lambda ctx, k=0: ctx.read_sync("k", scope=GLOBAL), input_keys=["k"])

@@ -96,6 +96,21 @@ def test_past_the_limit_of_replaced_threads_the_pool_is_degraded_until_calls_ret
     done.wait(1)
 
 
+def test_an_urgent_call_waits_for_no_place_and_its_thread_ends_after_it() -> None:
+    pool = SyncPool(1)
+    hung, done = Hung(), Condition()
+    pool.submit(hung)
+    assert hung.begun.wait(10)
+    pool.submit(lambda: done.add("patient"))
+    for _ in range(5):
+        pool.submit(lambda: done.add("urgent"), urgent=True)
+    assert done.wait(5) == ["urgent"] * 5
+    await_condition(lambda: pool.threads == 1)
+    assert done.values == ["urgent"] * 5
+    hung.gate.set()
+    assert done.wait(6)[5] == "patient"
+
+
 def test_a_call_that_raises_leaves_its_place_in_order() -> None:
     pool = SyncPool(1)
     done = Condition()
