@@ -159,4 +159,5 @@ class AgentEvent:
         }
 
     def __repr__(self) -> str:
-        return f"AgentEvent(seq={self.seq}, type={self._body.type!r}, execution_id={self.execution_id!r})"
+        kind, execution = self._body.type, self._body.execution
+        return f"AgentEvent(seq={self.seq}, type={kind!r}, execution_id={execution!r})"

@@ -1,4 +1,4 @@
-"""Who waits for events: read by the store writer at every commit, so it costs one attribute read."""
+"""Who waits for events: asked by the store writer at every commit, for one attribute read."""
 
 from typing import Any
 
