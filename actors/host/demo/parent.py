@@ -35,7 +35,7 @@ UNFINISHED_MIN: Final = 5
 FINISHED_SHARE_MIN: Final = 0.25
 _MARGIN: Final = 5  # more than the least, as some finish between the look and the kill
 _BURSTS_MAX: Final = 6
-_LATENCY_S: Final = 0.06
+_LATENCY_S: Final = 0.1
 _LOOK_S: Final = 0.02
 _SOON_S: Final = 2.0
 _DONE_S: Final = 60.0
@@ -106,9 +106,8 @@ class _Demo:
             progress.stage("crashing the stream that serves them")
             await self._crash_stream(child)
             progress.stage("sending more, and killing the process in the middle of its work")
-            before = await self._kill_in_flight(child)
+            before, first_pid = await self._kill_in_flight(child)
             progress.stage("starting again on the same store")
-            first_pid = child.pid
             child, started = await self._start()
             await self._repeat_some()
             progress.stage("finishing everything that was accepted")
@@ -116,7 +115,8 @@ class _Demo:
             goal = (await child.ask("progress"))["progress"]
             await child.stop()
         finally:
-            await child.kill()
+            if self.child is not None:
+                await self.child.kill()
         return self._report(before, first_pid, child.pid, started["recovered"], goal, began)
 
     async def _start(self) -> tuple[ChildProcess, dict[str, Any]]:
@@ -192,9 +192,12 @@ class _Demo:
         except TimeoutError:
             raise GreenroomError("the crashed stream was not restarted within 10 s") from None
 
-    async def _kill_in_flight(self, child: ChildProcess) -> Evidence:
+    async def _kill_in_flight(self, child: ChildProcess) -> tuple[Evidence, int]:
         """SIGKILL while some is finished, much is not, and nodes are in flight; return what is
-        committed.
+        committed, and the pid.
+
+        On a busy machine the work may be done between the look and the kill: then the process is
+        started again, and killed again in the middle of more work.
         """
 
         def busy_enough(seen: Evidence) -> bool:
@@ -208,9 +211,9 @@ class _Demo:
                 continue
             await child.kill()
             seen = read_evidence(self.store)
-            if not self._busy(seen, child.pid, UNFINISHED_MIN):
-                raise GreenroomError("too little was in flight at the kill: run the demo again")
-            return seen
+            if self._busy(seen, child.pid, UNFINISHED_MIN):
+                return seen, child.pid
+            child, _ = await self._start()
         raise GreenroomError("the runtime was never busy enough to be killed in its work")
 
     def _busy(self, seen: Evidence, pid: int, unfinished_min: int) -> bool:
