@@ -86,7 +86,7 @@ class Mailbox:
         self._armed = armed
         self._closed = False
         self._control_run = 0
-        self._puts = 0
+        self._sample_wanted = True
         self._takes = 0
         self._sample_at = 0
         self._sample_began = 0.0
@@ -110,9 +110,9 @@ class Mailbox:
             user.append(item)
             if depth >= self.high_water:
                 self.high_water = depth + 1
-            self._puts += 1
-            if not self._puts % SAMPLE_EVERY and not self._sample_at:
-                self._sample_at = self._puts
+            if self._sample_wanted:
+                self._sample_wanted = False
+                self._sample_at = self._takes + depth + 1
                 self._sample_began = time.monotonic()
             if self._armed:
                 return
@@ -156,9 +156,11 @@ class Mailbox:
             return None
         self._control_run = 0
         item = self._user.popleft()
-        self._takes += 1
-        if self._takes == self._sample_at:
+        self._takes = takes = self._takes + 1
+        if 0 < self._sample_at <= takes:
             self._sample()
+        elif not takes % SAMPLE_EVERY and not self._sample_at:
+            self._sample_wanted = True
         if self._room:
             self.pass_room()
         return item
@@ -226,7 +228,8 @@ class Mailbox:
             self._again.clear()
             self._control.clear()
             self._user.clear()
-            self._puts = self._takes = self._sample_at = 0
+            self._takes = self._sample_at = 0
+            self._sample_wanted = True
             waiting = list(self._room)
             self._room.clear()
         for callback in waiting:

@@ -64,7 +64,9 @@ class ActorRef(Generic[M]):
         Raises MailboxOverflow, ActorStopped, and TypeError for what cannot be encoded.
         """
         item = self._encode(message)
-        if control or incarnation is not None or header is not None:
+        if not control and incarnation is None and header is None:
+            self._put(item)
+        else:
             envelope = item if isinstance(item, Envelope) else Envelope(item)
             envelope.incarnation = incarnation
             envelope.header = header
@@ -72,8 +74,6 @@ class ActorRef(Generic[M]):
                 self._cell.mailbox.put_control(envelope)
             else:
                 self._put(envelope)
-            return
-        self._put(item)
 
     async def tell_async(self, message: M) -> None:
         """Send when there is room, without blocking the loop. Raises ActorStopped."""

@@ -159,7 +159,8 @@ class Serving:
             item = take()
             if item is None:
                 break
-            if isinstance(item, Envelope):
+            if type(item) is not bytes:
+                assert isinstance(item, Envelope)
                 if not self._serve(instance, item):
                     return
             else:

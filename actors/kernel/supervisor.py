@@ -267,6 +267,7 @@ class Supervisor(Actor[Any]):
         for sequence in freed:
             if sequence.ids:
                 self._advance(sequence)
+        self._settle_begun()
 
     def _advance(self, sequence: Sequence) -> None:
         sequence.token += 1

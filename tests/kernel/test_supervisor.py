@@ -163,6 +163,20 @@ def test_a_supervisor_that_retries_can_still_be_stopped(world: World) -> None:
     assert world.run(100.0) == []
 
 
+def test_a_tree_waits_for_the_tree_before_it_also_if_that_loses_a_child(world: World) -> None:
+    world.broken.add("top/inner/x")
+    inner = SupervisorSpec("inner", (world.child("x"),), restarts_max=100)
+    top = SupervisorSpec("top", (inner, world.child("b")), restarts_max=100)
+    ready = world.system.supervise(top).tree_ready()
+    assert world.run(0.01) == ["start top/inner/x"]
+    assert not ready.done()
+    ref = world.system.ref("top/inner/x")
+    assert ref is not None
+    ref.stop()
+    assert world.run() == ["start top/b"]
+    assert ready.done()
+
+
 def test_give_up_leaves_the_siblings_and_restart_child_brings_the_child_back(world: World) -> None:
     top = world.tree("a", "b", on_intensity="give_up", restarts_max=1, window_s=60.0)
     world.run()

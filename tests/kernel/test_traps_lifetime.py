@@ -152,7 +152,8 @@ def test_t18_a_stuck_actor_delays_the_stop_by_its_own_deadline_only() -> None:
         stuck = system.spawn(
             ChildSpec("stuck", partial(ScriptedThread, hang=hang), shutdown_timeout=0.05)
         )
-        system.spawn(partial(Scripted, on_stop=lambda a: stopped.add("last")), id="last")
+        last = system.spawn(partial(Scripted, on_stop=lambda a: stopped.add("last")), id="last")
+        last.ready().get(timeout=10)
         hung = stuck.ask(Do("hang"))
         started.wait(10)
         queued = stuck.ask(Do("hang"))
