@@ -17,8 +17,7 @@ GreenroomError
 |  |- MailboxOverflow  ActorStopped  AskTimedOut
 |  |- PoisonMessage  UnknownMessage  SupervisionFailed
 |- StateAccessError -> IsolationError  KeyNotAllowed
-|- NodeFailed  HopLimitReached
-|- PortInUse
+|- NodeFailed  PortInUse
 """
 
 from typing import Any, ClassVar
@@ -33,6 +32,17 @@ class GreenroomError(Exception):
 
     code: ClassVar[str] = "internal"
     retryable: ClassVar[bool] = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copying and pickling must not call constructors whose arguments are not the message.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[GreenroomError], args: tuple[Any, ...], fields: dict[str, Any]) -> Any:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
 
 
 class InvalidInput(GreenroomError, ValueError):
@@ -54,11 +64,7 @@ class InvalidValue(InvalidInput):
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"{path}: {why}")
-        self.path = path
-        self.why = why
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.path, self.why)
+        self.path, self.why = path, why
 
 
 class InvalidConfig(InvalidInput):
@@ -75,9 +81,6 @@ class InvalidGraph(InvalidInput):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("Invalid graph: " + "; ".join(problems))
         self.problems = problems
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.problems,)
 
 
 class UnsupportedSetting(InvalidInput):
@@ -165,8 +168,7 @@ class IdempotencyConflict(RuntimeStateError):
             f"idempotency key {key!r} was used with a different payload by execution "
             f"{execution_id}: use a new key for new input"
         )
-        self.key = key
-        self.execution_id = execution_id
+        self.key, self.execution_id = key, execution_id
 
 
 class AdmissionError(GreenroomError):
@@ -218,8 +220,7 @@ class StoreInUse(StorageError):
     def __init__(self, path: str, pid: int | None) -> None:
         who = f"process {pid}" if pid else "another process"
         super().__init__(f"the store {path} is in use by {who}: stop it, or choose another path")
-        self.path = path
-        self.pid = pid
+        self.path, self.pid = path, pid
 
 
 class StoreTooNew(StorageError):
@@ -295,11 +296,7 @@ class ValueTooLarge(CommitRefused, InvalidValue):
 
     def __init__(self, path: str, size: int, limit: int) -> None:
         InvalidValue.__init__(self, path, f"{size} bytes, over the limit of {limit}")
-        self.size = size
-        self.limit = limit
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.path, self.size, self.limit)
+        self.size, self.limit = size, limit
 
 
 class EventsPruned(StorageError):
@@ -327,8 +324,7 @@ class MailboxOverflow(ActorError):
     def __init__(self, address: str, limit: int) -> None:
         full = f"the mailbox of {address!r} is full ({limit} messages)"
         super().__init__(f"{full}: retry later, or use tell_async")
-        self.address = address
-        self.limit = limit
+        self.address, self.limit = address, limit
 
 
 class ActorStopped(ActorError):
@@ -375,26 +371,16 @@ class IsolationError(StateAccessError):
 
 
 class KeyNotAllowed(StateAccessError, PermissionError):
-    """A node read or wrote a key of its execution's memory that it does not declare."""
+    """A key was read or written without permission."""
 
     code = "key_not_allowed"
 
 
 class NodeFailed(GreenroomError):
-    """A node failed; raised by user code to fail a node with a message of its own.
-
-    The node's `max_retries` decides whether it runs again; a subclass with `retryable = False` says
-    that it is of no use.
-    """
+    """Raised by user code to fail a node. A subclass with `retryable = False` allows no retry."""
 
     code = "node_failed"
     retryable = True
-
-
-class HopLimitReached(GreenroomError):
-    """An event-driven entry point was not started: the chain of events is too long."""
-
-    code = "hop_limit"
 
 
 class PortInUse(GreenroomError):
@@ -405,5 +391,4 @@ class PortInUse(GreenroomError):
     def __init__(self, host: str, port: int) -> None:
         in_use = f"port {port} on {host} is in use"
         super().__init__(f"{in_use}: choose another webhook_port, or 0 for a free one")
-        self.host = host
-        self.port = port
+        self.host, self.port = host, port

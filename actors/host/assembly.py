@@ -71,6 +71,10 @@ logger = logging.getLogger("greenroom.host")
 READY_S: Final = 60.0
 """The longest wait for an actor's first start; recovering many executions takes a while."""
 
+RESTARTS_MAX: Final = 10
+RESTART_WINDOW_S: Final = 10.0
+"""Nobody can work without the system's actors, so they are given up later than a stream is."""
+
 STREAM_RESTARTS_MAX: Final = 5
 STREAM_WINDOW_S: Final = 10.0
 
@@ -132,7 +136,10 @@ class Assembly:
         options = StoreOptions(results_max=max(1, self._config.execution_result_max))
         self.store = await self.nodes.in_pool(partial(self._store_factory, self._path, options))
         self._stack.callback(self.store.close)
-        self.system = ActorSystem(uvloop=self._config.uvloop)
+        root = SupervisorSpec(
+            "root", on_intensity="give_up", restarts_max=RESTARTS_MAX, window_s=RESTART_WINDOW_S
+        )
+        self.system = ActorSystem(uvloop=self._config.uvloop, root=root)
         self.system.start()
         self._stack.push_async_callback(self._stop_system)
         await self._start_system_actors()
@@ -224,7 +231,10 @@ class Assembly:
         self._aggregator.attach(aggregator, self._bus)
         self._stack.callback(self._aggregator.detach)
         for spec in self._entry_points.values():
-            if spec.trigger is TriggerType.EVENT and spec.trigger_config.get("event_types"):
+            if spec.trigger is TriggerType.EVENT:
+                if not spec.trigger_config.get("event_types"):
+                    logger.warning("entry point %s has no event_types: no event starts it", spec.id)
+                    continue
                 start = partial(self.submit, spec.id)
                 await self._spawn(
                     f"events-{spec.id}",
