@@ -239,8 +239,9 @@ class Supervisor(Actor[Any]):
     def _begin(self, ids: list[str], delay: float = 0.0) -> None:
         """Start children in order, now or after a delay; they leave any earlier sequence."""
         sequence = Sequence(ids)
-        self._drop(ids, unless=self._children[ids[0]].sequence if ids else None)
+        # Known before the old one goes, or the tree would seem to have begun in between.
         self._sequences.add(sequence)
+        self._drop(ids, unless=self._children[ids[0]].sequence if ids else None)
         for child_id in ids:
             self._children[child_id].status = "waiting"
             self._children[child_id].sequence = sequence
