@@ -16,7 +16,8 @@ from greenroom.protocol.events import EventBody
 from greenroom.protocol.execution import Accepted, Status
 from greenroom.protocol.patch import Cause, JournalRecord, Patch
 from greenroom.storage.check import check
-from greenroom.storage.lmdb_store import open_store
+from greenroom.storage.lmdb_store import open_reader, open_store
+from greenroom.storage.reader import Reader
 from greenroom.storage.store import StoreOptions
 
 NOW = 1_700_000_000.0
@@ -106,6 +107,16 @@ def hold(path: Path) -> None:
         tell(acked=number)
 
 
+def read(path: Path) -> None:
+    """Stay inside a read until killed."""
+
+    def stay(_reader: Reader) -> None:
+        tell(reading=True)
+        sys.stdin.read()
+
+    open_reader(path).read(stay)
+
+
 def fork(path: Path) -> None:
     """Use the store in a forked child, which outlives its parent's use of it."""
     store = open_store(path, options=OPTIONS)
@@ -183,6 +194,8 @@ if __name__ == "__main__":
             commit_until_killed(Path(place), rest[0], int(rest[1]))
         case "hold":
             hold(Path(place))
+        case "read":
+            read(Path(place))
         case "fork":
             fork(Path(place))
         case "fill":

@@ -122,6 +122,14 @@ def test_the_epoch_counts_the_openings(bench) -> None:
     assert bench.reopen().epoch == 2
 
 
+def test_a_store_remembers_whether_it_was_closed_in_order(bench, make) -> None:
+    assert bench.store.closed_cleanly
+    assert not bench.reopen().closed_cleanly
+    bench.store.mark_clean()
+    assert bench.reopen().closed_cleanly
+    assert not bench.reopen().closed_cleanly
+
+
 def test_a_read_that_is_stale_is_a_conflict_that_names_its_keys(bench, make) -> None:
     other = StateKey("stream", "ep", "k")
     bench.apply(make.host(writes=(StateWrite(KEY, make.raw(1)),)))

@@ -1,5 +1,6 @@
 """The store on disk: opening, other processes, growth, and what a broken file says."""
 
+import errno
 import json
 import os
 import subprocess
@@ -16,9 +17,10 @@ from greenroom.protocol.errors import (
     StoreInUse,
     StoreNotFound,
     StoreTooNew,
+    StoreUnavailable,
 )
 from greenroom.storage.check import check
-from greenroom.storage.lmdb_store import open_reader, open_store
+from greenroom.storage.lmdb_store import DEAD_READERS_EVERY, open_reader, open_store
 from greenroom.storage.store import StoreOptions
 
 CHILD = str(Path(__file__).with_name("child.py"))
@@ -252,6 +254,60 @@ def test_bytes_per_step_stay_flat(lmdb_bench, make) -> None:
         pages.append(lmdb_bench.store.stats().pages)
     first, last = pages[199] - pages[99], pages[499] - pages[399]
     assert last <= 1.2 * first
+
+
+@pytest.mark.parametrize(
+    ("place", "kept"), [("commit.before_sync", False), ("commit.after_sync", True)]
+)
+def test_an_unknown_outcome_is_learnt_by_sending_the_commit_again(
+    tmp_path, make, place, kept
+) -> None:
+    """The disk fails once before the sync, or once after it: the sender is told the same."""
+    failing: list[str] = []
+
+    def fail(name: str) -> None:
+        if name in failing:
+            raise OSError(errno.EIO, "no answer from the disk")
+
+    store = open_store(tmp_path / "store", failpoint=fail)
+    failing.append(place)
+    commit = make.accept("e1", events=(make.event(),))
+    (outcome,) = store.commit([commit], make.now)
+    assert outcome.kind.value == "unavailable"
+    assert store.degraded is not None
+    assert "no answer from the disk" in store.degraded
+    failing.clear()
+    assert store.commit([commit], make.now)[0].kind.value == "unavailable"
+    with pytest.raises(StoreUnavailable):
+        store.raise_fence("ep")
+    assert (store.read(lambda r: r.execution("e1")) is not None) is kept
+    assert store.probe()
+    assert store.degraded is None
+    (outcome,) = store.commit([commit], make.now)
+    assert (outcome.kind.value, outcome.ordinal) == ("applied", 1)
+    assert store.read(lambda r: r.last_event()) == 1
+    assert check(store) == []
+    store.close()
+
+
+def test_the_place_of_a_killed_reader_is_freed(tmp_path, make) -> None:
+    """Else the pages of its time would never be used again, and the file would grow for ever."""
+    store = open_store(tmp_path / "store", options=StoreOptions(sync=False))
+    reading = subprocess.Popen(
+        [sys.executable, CHILD, "read", str(tmp_path / "store")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert reading.stdout is not None
+    assert json.loads(reading.stdout.readline()) == {"reading": True}
+    reading.kill()
+    reading.communicate()
+    write = make.host(writes=(StateWrite(KEY, make.raw(1)),))
+    for _ in range(DEAD_READERS_EVERY):
+        store.commit([write], make.now)
+    assert store.dead_readers == 1
+    store.close()
 
 
 def test_a_file_that_may_not_grow_degrades_the_store_until_it_may(tmp_path) -> None:

@@ -65,7 +65,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _commit(self, expected: str, **parts: object) -> None:
         """Add a commit to the group, with what is expected to become of it."""
-        self.waiting.append(Commit(commit_id=len(self.waiting), stream="ep", **parts))  # type: ignore[arg-type]
+        parts |= {"commit_id": len(self.waiting), "stream": "ep"}
+        self.waiting.append(Commit(**parts))  # type: ignore[arg-type]
         self.expected.append(expected)
 
     def _record(self, seq: int, **patch: object) -> msgspec.Raw:
