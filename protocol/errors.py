@@ -89,9 +89,8 @@ class UnsupportedSetting(InvalidInput):
     code = "unsupported_setting"
 
     def __init__(self, name: str, hint: str = "") -> None:
-        super().__init__(
-            f"{name} is not supported yet: leave it at its default" + (f" ({hint})" if hint else "")
-        )
+        why = f" ({hint})" if hint else ""
+        super().__init__(f"{name} is not supported yet: leave it at its default{why}")
         self.name = name
 
 

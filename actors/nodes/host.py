@@ -19,7 +19,7 @@ logger = logging.getLogger("greenroom.nodes")
 T = TypeVar("T")
 OnDone = Callable[[Any, BaseException | None], object]
 
-_EAGER: Final = sys.version_info >= (3, 12)
+_EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
 class NodesHost:
@@ -125,14 +125,10 @@ class NodesHost:
         It runs at once up to its first suspension where Python can do that properly (3.12 and
         later), so a coroutine that never waits costs no turn of the loop.
         """
-        task: asyncio.Task[Any]
-        if _EAGER:
-            task = asyncio.Task(coroutine, loop=self.loop, eager_start=True)  # type: ignore[call-arg, unused-ignore]
-            if task.done():
-                self._discard(task)
-                return task
-        else:
-            task = asyncio.Task(coroutine, loop=self.loop)
+        task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=self.loop, **_EAGER)
+        if task.done():
+            self._discard(task)
+            return task
         self._tasks.add(task)  # a loop holds its tasks only weakly
         task.add_done_callback(self._discard)
         return task
