@@ -251,17 +251,15 @@ class Supervisor(Actor[Any]):
             self._advance(sequence)
 
     def _drop(self, ids: Iterable[str], *, unless: Sequence | None = None) -> None:
-        """Take children out of their sequences; one that waited for them goes on, `unless` it is
-        replaced.
-        """
-        freed: list[Sequence] = []
+        """Take children out of their sequences, which go on; not the one that is replaced."""
+        freed: dict[Sequence, None] = {}
         for child_id in ids:
             child = self._children[child_id]
             sequence, child.sequence = child.sequence, None
             if sequence is None:
                 continue
             if sequence.ids[0] == child_id and sequence is not unless:
-                freed.append(sequence)
+                freed[sequence] = None
             sequence.ids.remove(child_id)
             if not sequence.ids:
                 self._sequences.discard(sequence)

@@ -6,9 +6,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from types import FrameType
-from typing import NamedTuple
-
-from greenroom.actors.kernel.dispatcher import Dispatcher
+from typing import NamedTuple, Protocol
 
 logger = logging.getLogger("greenroom.watchdog")
 
@@ -23,6 +21,15 @@ class Blocked(NamedTuple):
     stack: str
 
 
+class Watched(Protocol):
+    """Something that runs functions on one thread; a Dispatcher is one."""
+
+    @property
+    def thread_id(self) -> int | None:
+        """The thread's identity; None while there is none."""
+        ...
+
+
 class Watchdog:
     """Looks at the loop's thread every `limit_s`; the same piece of work seen twice has blocked it
     for so long.
@@ -34,13 +41,13 @@ class Watchdog:
 
     def __init__(
         self,
-        dispatcher: Dispatcher,
+        watched: Watched,
         limit_s: float = 0.05,
         callback: Callable[[Blocked], None] | None = None,
     ) -> None:
         self.limit_s = limit_s
         self.reports = 0
-        self._dispatcher = dispatcher
+        self._watched = watched
         self._callback = callback
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -59,7 +66,7 @@ class Watchdog:
         seen: FrameType | None = None
         reported = False
         while not self._stop.wait(self.limit_s):
-            thread_id = self._dispatcher.thread_id
+            thread_id = self._watched.thread_id
             top = None if thread_id is None else sys._current_frames().get(thread_id)
             work = find_work(top)
             if work is None or work is not seen:
