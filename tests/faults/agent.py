@@ -1,0 +1,281 @@
+"""An agent that dies on command. Run by path, it reads one JSON request per line of standard input,
+runs each in a process of its own, forked before any thread exists, and answers with its exit status.
+
+A request: {"store", "ledger", "said", "inputs": {execution id: input}, "kill": [point, k] or null,
+"concurrent", "again", ...}; what the child has to say it appends to the file `said`, one JSON object
+per line. Points: "before" and "after" the k-th commit, "entered" and "left" the k-th node run,
+"accepted" the k-th trigger that returned.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from greenroom.actors.host.runtime import AgentRuntime
+from greenroom.actors.nodes.context import NodeContext
+from greenroom.protocol.config import AgentRuntimeConfig
+from greenroom.protocol.entry_point import EntryPointSpec
+from greenroom.protocol.goal import Goal, SuccessCriterion
+from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
+from greenroom.protocol.isolation import IsolationLevel, StateScope
+from greenroom.storage.lmdb_store import open_store
+from greenroom.storage.store import Store, StoreOptions
+
+GOAL = Goal(
+    id="goal",
+    name="Goal",
+    description="every execution ends",
+    success_criteria=[
+        SuccessCriterion(id="ok", description="ok", metric="success_rate", target="90%")
+    ],
+)
+FAILPOINTS = {"commit.before_sync": "before", "commit.after_sync": "after"}
+
+
+class Reaper:
+    """Kills its own process at the k-th passing of one point."""
+
+    def __init__(self, kill: list[Any] | None) -> None:
+        self._point, self._left = kill or ("never", 0)
+        self.passed: dict[str, int] = {}
+
+    def reach(self, point: str) -> None:
+        point = FAILPOINTS.get(point, point)
+        self.passed[point] = self.passed.get(point, 0) + 1
+        if point == self._point:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def append(path: str, /, **what: Any) -> None:
+    """One whole line, in one write that no kill can tear."""
+    line = json.dumps(what) + "\n"
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(file, line.encode())
+    finally:
+        os.close(file)
+
+
+class Functions:
+    """The nodes' callables. Each enters the ledger first."""
+
+    def __init__(self, ledger: str, reaper: Reaper, deadly: bool = False) -> None:
+        self._ledger, self._reaper, self._deadly = ledger, reaper, deadly
+
+    def by_name(self) -> dict[str, Callable[..., Any]]:
+        names = ("classify", "flaky", "measure", "large", "count", "finish")
+        return {name: getattr(self, name) for name in names}
+
+    def _enter(self, ctx: NodeContext) -> None:
+        append(
+            self._ledger,
+            execution=ctx.execution_id,
+            node=ctx.node_id,
+            visit=ctx.visit,
+            attempt=ctx.attempt,
+            pid=os.getpid(),
+        )
+        self._reaper.reach("entered")
+
+    def classify(self, ctx: NodeContext, text: str) -> Any:
+        self._enter(ctx)
+        if self._deadly and text.startswith("deadly"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._reaper.reach("left")
+        return {"kind": "odd" if len(text) % 2 else "even", "size": len(text)}
+
+    async def flaky(self, ctx: NodeContext, size: int) -> Any:
+        self._enter(ctx)
+        if ctx.attempt == 1:
+            raise ConnectionError("try again")
+        self._reaper.reach("left")
+        return {"measured": size * 2}
+
+    async def measure(self, ctx: NodeContext, size: int) -> Any:
+        self._enter(ctx)
+        self._reaper.reach("left")
+        return {"measured": size * 3}
+
+    def large(self, ctx: NodeContext, measured: int) -> Any:
+        self._enter(ctx)
+        self._reaper.reach("left")
+        return {"note": f"large: {measured}"}
+
+    async def count(self, ctx: NodeContext, size: int) -> Any:
+        """Read, then write: only whole steps add up."""
+        self._enter(ctx)
+        total = await ctx.read("total", 0, StateScope.GLOBAL)
+        await ctx.write("total", total + size, StateScope.GLOBAL)
+        self._reaper.reach("left")
+        return {"counted": size}
+
+    async def finish(self, ctx: NodeContext, text: str, measured: int) -> Any:
+        self._enter(ctx)
+        self._reaper.reach("left")
+        return {"reply": f"{text}={measured}"}
+
+
+def graph() -> GraphSpec:
+    """classify -> route -> flaky ------------------> count -> finish
+                      '-> measure -(large?)-> large -'
+    """
+    return GraphSpec(
+        id="graph",
+        goal_id="goal",
+        entry_node="classify",
+        terminal_nodes=["finish"],
+        nodes=[
+            NodeSpec(id="classify", input_keys=["text"], output_keys=["kind", "size"]),
+            NodeSpec(
+                id="route",
+                node_type="router",
+                input_keys=["kind"],
+                route_on="kind",
+                routes={"odd": "flaky", "default": "measure"},
+            ),
+            NodeSpec(
+                id="flaky",
+                input_keys=["size"],
+                output_keys=["measured"],
+                max_retries=3,
+                backoff_initial_s=0,
+            ),
+            NodeSpec(id="measure", input_keys=["size"], output_keys=["measured"]),
+            NodeSpec(id="large", input_keys=["measured"], output_keys=["note"]),
+            NodeSpec(id="count", input_keys=["size"], output_keys=["counted"]),
+            NodeSpec(id="finish", input_keys=["text", "measured"], output_keys=["reply"]),
+        ],
+        edges=[
+            EdgeSpec(id="c-r", source="classify", target="route"),
+            EdgeSpec(id="f-c", source="flaky", target="count", condition="on_success"),
+            EdgeSpec(
+                id="m-l",
+                source="measure",
+                target="large",
+                condition="conditional",
+                condition_expr="measured > 20",
+                priority=1,
+            ),
+            EdgeSpec(
+                id="m-c",
+                source="measure",
+                target="count",
+                condition="conditional",
+                condition_expr="measured <= 20",
+            ),
+            EdgeSpec(id="l-c", source="large", target="count"),
+            EdgeSpec(id="c-f", source="count", target="finish"),
+        ],
+    )
+
+
+def build(request: dict[str, Any], reaper: Reaper) -> AgentRuntime:
+    def factory(path: Path, options: StoreOptions) -> Store:
+        return open_store(path, options=options, failpoint=reaper.reach)
+
+    functions = Functions(request["ledger"], reaper, request.get("deadly", False))
+    entry = EntryPointSpec(
+        id="ep",
+        entry_node="classify",
+        isolation_level=IsolationLevel.SYNCHRONIZED,
+        max_concurrent=request.get("concurrent", 1),
+        max_queued=10_000,
+    )
+    hook = EntryPointSpec(
+        id="hook",
+        entry_node="classify",
+        isolation_level=IsolationLevel.SYNCHRONIZED,
+        max_concurrent=request.get("concurrent", 1),
+    )
+    routes = []
+    if request.get("webhook"):
+        routes = [{"source_id": "source", "path": "/hook", "entry_point": "hook"}]
+    runtime = AgentRuntime(
+        graph(),
+        GOAL,
+        request["store"],
+        functions=functions.by_name(),
+        config=AgentRuntimeConfig(webhook_port=0, webhook_routes=routes),
+        store_factory=factory,
+    )
+    runtime.register_entry_point(entry)
+    runtime.register_entry_point(hook)
+    return runtime
+
+
+async def serve(request: dict[str, Any], reaper: Reaper) -> None:
+    """Trigger what is asked, wait for what is asked, and tell how each ended."""
+    runtime = build(request, reaper)
+    said = request["said"]
+    async with runtime:
+        append(said, recovery=str(runtime.recovery), held=runtime.recovery.held)
+        if request.get("webhook"):
+            assert runtime.webhook_server is not None
+            append(said, port=runtime.webhook_server.port)
+        keyed = request.get("keyed", False)
+
+        async def send(execution_id: str, text: str) -> None:
+            options = {"idempotency_key" if keyed else "execution_id": execution_id}
+            answer = await runtime.trigger("ep", {"text": text}, **options)
+            append(said, accepted=answer, asked=execution_id)
+            reaper.reach("accepted")
+
+        async with asyncio.TaskGroup() as group:
+            for execution_id, text in request.get("inputs", {}).items():
+                group.create_task(send(execution_id, text))
+        waited = request.get("wait", list(request.get("inputs", ())))
+        for execution_id in waited:
+            result = await runtime.wait_for_completion(execution_id, timeout=20)
+            if result is None:
+                append(said, missing=execution_id)
+                continue
+            append(
+                said,
+                execution=execution_id,
+                status=result.status.value,
+                error=result.error,
+                output=result.output,
+                path=result.path,
+            )
+        if request.get("webhook") and not waited:
+            await asyncio.Event().wait()  # until it is killed
+        total = await runtime.state_manager.read("total", 0)
+        append(said, total=total)
+    append(said, passed=reaper.passed)
+
+
+def run(request: dict[str, Any]) -> int:
+    """In the fork: 0 when all went well."""
+    signal.alarm(40)
+    try:
+        asyncio.run(serve(request, Reaper(request.get("kill"))))
+    except BaseException:
+        append(request["said"], failed=traceback.format_exc())
+        return 1
+    return 0
+
+
+def main() -> None:
+    for line in sys.stdin:
+        request = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            status = run(request)
+            os._exit(status)
+        print(json.dumps({"pid": pid}), flush=True)
+        if request.get("kill_me"):
+            continue
+        _, status = os.waitpid(pid, 0)
+        print(json.dumps({"status": os.waitstatus_to_exitcode(status)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
