@@ -23,6 +23,7 @@ from greenroom.actors.kernel.ref import ActorRef
 from greenroom.actors.kernel.specs import ChildSpec, SupervisorSpec
 from greenroom.actors.kernel.supervisor_ref import SupervisorRef
 from greenroom.actors.kernel.system import ActorSystem
+from greenroom.actors.kernel.watchdog import Watchdog
 from greenroom.actors.nodes.host import NodesHost
 from greenroom.actors.nodes.runner import NodeRunner
 from greenroom.actors.stream.admission import AdmissionGate, PermitPool
@@ -133,6 +134,9 @@ class Assembly:
         self.nodes = NodesHost(uvloop=self._config.uvloop)
         self.nodes.start()
         self._stack.callback(self.nodes.stop)
+        watchdog = Watchdog(self.nodes)
+        watchdog.start()
+        self._stack.callback(watchdog.stop)
         options = StoreOptions(results_max=max(1, self._config.execution_result_max))
         self.store = await self.nodes.in_pool(partial(self._store_factory, self._path, options))
         self._stack.callback(self.store.close)
@@ -152,7 +156,7 @@ class Assembly:
         await self._start_webhooks()
 
     async def _start_system_actors(self) -> None:
-        self.writer = await self._spawn("store_writer", StoreWriter, self.store, self.interest)
+        self.writer = await self._spawn("store_writer", StoreWriter, self.store, self.interest, {})
         self._bus.open(self.store, self.nodes)
         self._stack.callback(self._bus.close)
         bus = await self._spawn(
@@ -276,7 +280,7 @@ class Assembly:
         """
         parts = self.parts[entry_point]
         parts.gate.reserve()
-        request, future = self.board.open_request()
+        request, future = self.board.open_request(entry_point, trigger.execution_id)
         self._send(entry_point, msgspec.structs.replace(trigger, request=request))
         try:
             return await future
@@ -288,7 +292,7 @@ class Assembly:
     ) -> None:
         """Send a trigger whose caller waits for the execution's end; see the completion board."""
         self.parts[entry_point].gate.reserve()
-        request = self.board.open_quiet_request(waiter)
+        request = self.board.open_quiet_request(entry_point, trigger.execution_id, waiter)
         self._send(entry_point, msgspec.structs.replace(trigger, request=request))
 
     def _send(self, entry_point: str, trigger: Trigger) -> None:
@@ -317,7 +321,8 @@ class Assembly:
 
     def _stream_given_up(self, address: str, error: BaseException | None) -> None:
         stream = address.rpartition("/")[2]
-        self.parts[stream].gate.close("it failed too often")
+        self.parts[stream].give_up(self.refs[stream], "it failed too often")
+        self.board.refuse(stream, partial(_stream_is_down, stream))
         data = Raw(encode_value({"error": str(error) if error is not None else ""}))
         body = EventBody(
             type=EventType.STREAM_FAILED, at=self.system.clock.now(), stream=stream, data=data
@@ -359,6 +364,8 @@ class Assembly:
                 await drained
             except TimeoutError:
                 logger.info("stream %s: nodes in flight will run again at the next start", stream)
+            except ActorError as error:
+                logger.info("stream %s is down and has nothing to finish: %s", stream, error)
 
     async def _stop_system(self) -> None:
         if self.refs:
@@ -375,6 +382,13 @@ class Assembly:
             await writer.ask(Barrier(), control=True, timeout=READY_S)
         except TimeoutError:
             logger.warning("the store writer did not answer before the stop")
+
+
+def _stream_is_down(stream: str, execution_id: str) -> StreamUnavailable:
+    return StreamUnavailable(
+        f"entry point {stream!r} went down before it answered: whether execution "
+        f"{execution_id!r} was accepted is not known, and repeating it with that id is safe"
+    )
 
 
 def open_durable_store(path: Path, options: StoreOptions) -> Store:

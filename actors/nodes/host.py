@@ -35,6 +35,7 @@ class NodesHost:
         self._uvloop = uvloop
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._thread_id: int | None = None
         self._inbox: deque[Callable[[], object]] = deque()
         self._woken = False
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -45,6 +46,11 @@ class NodesHost:
         if self._loop is None:
             raise RuntimeNotRunning("nodes run only in a started runtime")
         return self._loop
+
+    @property
+    def thread_id(self) -> int | None:
+        """The thread of the loop, for a watchdog; None before `start`."""
+        return self._thread_id
 
     @property
     def owns_loop(self) -> bool:
@@ -63,6 +69,7 @@ class NodesHost:
         running = asyncio._get_running_loop()
         if running is not None:
             self._loop = running
+            self._thread_id = threading.get_ident()
             return
         loop = self._new_loop()
         ready = threading.Event()
@@ -72,6 +79,7 @@ class NodesHost:
         )
         self._thread.start()
         ready.wait()
+        self._thread_id = self._thread.ident
         self._loop = loop
 
     def call_soon(self, run: Callable[[], object]) -> bool:
