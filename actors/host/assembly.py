@@ -333,6 +333,16 @@ class Assembly:
         self.writer.ask(CommitNow(commit=commit), control=True)
         self.nodes.call_soon(partial(self._on_stream_failed, stream, error))
 
+    async def restart_stream(self, stream: str) -> bool:
+        """True once it serves again, False when it is not down. Raises StreamUnavailable."""
+        if not await self.streams.restart_child(stream):
+            return False
+        try:
+            await self.refs[stream].ready()
+        except ActorError as error:
+            raise StreamUnavailable(f"entry point {stream!r} failed again") from error
+        return True
+
     def ended_state(self, execution_id: str) -> ExecutionState | None:
         """The state of an execution that ended or is held, None for any other."""
 

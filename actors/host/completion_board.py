@@ -7,7 +7,7 @@ end of a stream's slice and then cost one wake-up per waiting loop, however many
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,6 +24,8 @@ class _Waiter(NamedTuple):
     loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[Any]"
     only_refusals: bool = False
+    entry_point: str = ""
+    execution_id: str = ""
 
 
 class CompletionBoard:
@@ -44,19 +46,24 @@ class CompletionBoard:
 
     # --- callers
 
-    def open_request(self) -> tuple[int, "asyncio.Future[CommitOutcome]"]:
+    def open_request(
+        self, entry_point: str, execution_id: str
+    ) -> tuple[int, "asyncio.Future[CommitOutcome]"]:
         """A number for a trigger, and the future of its outcome on the caller's loop."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[CommitOutcome] = loop.create_future()
         request = next(self._numbers)
-        self._requests[request] = _Waiter(loop, future)
+        self._requests[request] = _Waiter(loop, future, False, entry_point, execution_id)
         return request, future
 
-    def open_quiet_request(self, waiter: "asyncio.Future[Any]") -> int:
+    def open_quiet_request(
+        self, entry_point: str, execution_id: str, waiter: "asyncio.Future[Any]"
+    ) -> int:
         """A number for a trigger whose caller waits for the end anyway: an acceptance wakes nobody,
         anything else becomes the outcome of `waiter`."""
+        loop = asyncio.get_running_loop()
         request = next(self._numbers)
-        self._requests[request] = _Waiter(asyncio.get_running_loop(), waiter, True)
+        self._requests[request] = _Waiter(loop, waiter, True, entry_point, execution_id)
         return request
 
     def drop_request(self, request: int) -> None:
@@ -124,6 +131,32 @@ class CompletionBoard:
     def _post(self, waiter: _Waiter, call: Callable[[], None]) -> None:
         self._posts.setdefault(waiter.loop, []).append(call)
 
+    def refuse(self, entry_point: str, error: Callable[[str], BaseException]) -> None:
+        """The stream is down for good: its triggers under way end with `error(execution_id)`."""
+        under_way = [
+            request
+            for request, waiter in list(self._requests.items())
+            if waiter.entry_point == entry_point
+        ]
+        self._refuse_requests(under_way, error)
+        self.flush()
+
+    def _refuse_requests(
+        self, requests: Sequence[int], error: Callable[[str], BaseException]
+    ) -> None:
+        for request in requests:
+            waiter = self._requests.pop(request, None)
+            if waiter is not None:
+                self._post(waiter, partial(_reject, waiter.future, error(waiter.execution_id)))
+
+    def fail_requests(self, error: Callable[[], BaseException]) -> None:
+        """Nobody knows what became of the triggers that wait for their acceptance."""
+        for request in list(self._requests):
+            waiter = self._requests.pop(request, None)
+            if waiter is not None:
+                self._post(waiter, partial(_reject, waiter.future, error()))
+        self.flush()
+
     # --- the end
 
     def close(self, error: Callable[[str], BaseException]) -> None:
@@ -133,10 +166,7 @@ class CompletionBoard:
             for waiter in self._waiters.pop(execution_id, ()):
                 failure = error(execution_id)
                 self._post(waiter, partial(_reject, waiter.future, failure))
-        for request in list(self._requests):
-            waiter_of = self._requests.pop(request, None)
-            if waiter_of is not None:
-                self._post(waiter_of, partial(_reject, waiter_of.future, error("")))
+        self._refuse_requests(list(self._requests), error)
         self.flush()
 
     def reopen(self) -> None:

@@ -288,10 +288,13 @@ class AgentRuntime:
         return result if mine else None
 
     async def restart_stream(self, entry_point_id: str) -> bool:
-        """Bring a stream back that was given up; False when it is not down."""
+        """Bring a stream back that was given up; True once it serves, False when it is not down.
+
+        Raises RuntimeNotRunning, EntryPointNotFound, StreamUnavailable when it fails again.
+        """
         assembly = self._running()
         self._registrations.entry_point(entry_point_id)
-        return bool(await assembly.streams.restart_child(entry_point_id))
+        return await assembly.restart_stream(entry_point_id)
 
     # --- what there is
 

@@ -4,12 +4,15 @@ The gate is asked on the caller's own thread, so a full queue costs the caller o
 runtime nothing at all: no message, no task, no memory.
 """
 
+import logging
 from collections import deque
 
 from greenroom.actors.kernel.ref import ActorRef
 from greenroom.actors.kernel.synchronisation import new_lock
-from greenroom.protocol.errors import Overloaded, StreamUnavailable
+from greenroom.protocol.errors import ActorStopped, Overloaded, StreamUnavailable
 from greenroom.protocol.messages import PermitFreed, StreamMessage
+
+logger = logging.getLogger("greenroom.stream")
 
 RETRY_AFTER_S = 1.0  # a hint: a queue that is full now has usually moved on within a second
 
@@ -59,7 +62,7 @@ class AdmissionGate:
     def release(self) -> None:
         """Give back a reserved place: the execution was accepted, or refused."""
         with self._lock:
-            self._reserved -= 1
+            self._reserved = max(0, self._reserved - 1)  # `close` may have given it back already
 
     def publish(self, queued: int, running: int) -> None:
         """The stream's present numbers. Recovered work does not count against the bound."""
@@ -67,8 +70,10 @@ class AdmissionGate:
         self._running = running
 
     def close(self, reason: str) -> None:
-        """Refuse everything until `open`: the stream is down."""
-        self._closed = reason
+        """Refuse everything until `open`: the stream is down, and owes nobody an answer."""
+        with self._lock:
+            self._closed = reason
+            self._reserved = 0
 
     def open(self) -> None:
         """Accept again."""
@@ -87,6 +92,7 @@ class PermitPool:
         self._held: dict[str, int] = {}
         self._total = 0
         self._waiting: deque[ActorRef[StreamMessage]] = deque()
+        self._waiting_suspects: deque[ActorRef[StreamMessage]] = deque()
         self._suspect: tuple[str, str] | None = None
 
     def take(self, stream: ActorRef[StreamMessage]) -> bool:
@@ -107,18 +113,27 @@ class PermitPool:
 
     def forget(self, stream: ActorRef[StreamMessage]) -> None:
         """A stream's earlier instance is gone, and with it every permit that it held."""
-        freed = self._held.pop(stream.address, 0)
-        self._total -= freed
+        self._total -= self._held.pop(stream.address, 0)
+        for line in (self._waiting, self._waiting_suspects):
+            if stream in line:
+                line.remove(stream)
         if self._suspect is not None and self._suspect[0] == stream.address:
             self._suspect = None
-        for _ in range(freed):
+            _wake(self._waiting_suspects)
+        self.pass_on()
+
+    def pass_on(self) -> None:
+        """Wake the next stream while permits are free: one that was woken in vain leaves them to
+        whoever waits behind it.
+        """
+        if self._total < self._limit:
             self._wake_one()
 
     def take_suspect(self, stream: ActorRef[StreamMessage], execution_id: str) -> bool:
         """Executions that were in flight at two deaths of the process run one at a time."""
         if self._suspect is not None and self._suspect[1] != execution_id:
-            if stream not in self._waiting:
-                self._waiting.append(stream)
+            if stream not in self._waiting_suspects:
+                self._waiting_suspects.append(stream)
             return False
         self._suspect = (stream.address, execution_id)
         return True
@@ -127,8 +142,19 @@ class PermitPool:
         """The suspect made progress, or ended."""
         if self._suspect is not None and self._suspect[1] == execution_id:
             self._suspect = None
-            self._wake_one()
+            _wake(self._waiting_suspects)
 
     def _wake_one(self) -> None:
-        if self._waiting:
-            self._waiting.popleft().tell(PermitFreed(), control=True)
+        _wake(self._waiting)
+
+
+def _wake(line: deque[ActorRef[StreamMessage]]) -> None:
+    """Wake the first of the line that is not down."""
+    while line:
+        stream = line.popleft()
+        try:
+            stream.tell(PermitFreed(), control=True)
+        except ActorStopped:
+            logger.debug("%s went down while it waited for a permit", stream.address)
+            continue
+        return

@@ -13,7 +13,12 @@ from greenroom.protocol.commit import CommitOutcome
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.execution import ExecutionState, Status
-from greenroom.protocol.messages import TurnMessage, WriterMessage
+from greenroom.protocol.messages import (
+    ReleaseStream,
+    StreamMessage,
+    TurnMessage,
+    WriterMessage,
+)
 from greenroom.storage.store import Store
 
 
@@ -81,3 +86,17 @@ class StreamParts:
     stats: StreamStats = field(default_factory=StreamStats)
     recovered: RecoveredCounts = field(default_factory=RecoveredCounts)
     on_restarted: Callable[[str, int], None] | None = None
+
+    def give_up(self, stream: ActorRef[StreamMessage], reason: str) -> None:
+        """The stream is down until it is restarted: what it held goes back to the others. Only on
+        the runtime's loop thread.
+        """
+        self.gate.close(reason)
+        self.slot.accepting.clear()
+        self.permits.forget(stream)
+        if self.binding is not None:
+            self.runner.cancel_binding(self.binding)
+            older_than = self.binding.incarnation + 1
+            self.state_manager.tell(
+                ReleaseStream(stream=stream.address, incarnation=older_than), control=True
+            )

@@ -42,18 +42,26 @@ class StoreWriter(Actor[WriterMessage]):
     """Owns every write transaction of one store. Runs on its own thread.
 
     Commits are told with `CommitBatch` (acknowledged with `CommitAcks`) or asked with `CommitNow`.
-    `interest` says who waits for events; they are told only while somebody does.
+    `interest` says who waits for events; they are told only while somebody does. `senders` outlives
+    an instance: whoever was refused while the store could not write hears from the next one.
     """
 
     messages = WriterMessage
     dispatcher_kind: ClassVar[Literal["loop", "thread"]] = "thread"
 
-    def __init__(self, store: Store, interest: EventInterest) -> None:
+    def __init__(
+        self, store: Store, interest: EventInterest, senders: dict[str, None] | None = None
+    ) -> None:
         super().__init__()
         self._store = store
         self._interest = interest
         self._probes = 0
-        self._senders: dict[str, None] = {}
+        self._senders: dict[str, None] = {} if senders is None else senders
+
+    def on_start(self) -> None:
+        """The probe that a predecessor had scheduled went with it."""
+        if self._store.degraded is not None:
+            self._schedule_probe()
 
     def on_stop(self) -> None:
         """An orderly end: what is unfinished now was not what ended the process."""

@@ -1,10 +1,10 @@
-"""An agent that dies on command. Run by path, it reads one JSON request per line of standard input,
-runs each in a process of its own, forked before any thread exists, and answers with its exit status.
+"""An agent that dies on command. Run by path, it reads one JSON request per line of its input, runs
+each in a process of its own, forked before any thread exists, and answers with its exit status.
 
-A request: {"store", "ledger", "said", "inputs": {execution id: input}, "kill": [point, k] or null,
-"concurrent", "again", ...}; what the child has to say it appends to the file `said`, one JSON object
-per line. Points: "before" and "after" the k-th commit, "entered" and "left" the k-th node run,
-"accepted" the k-th trigger that returned.
+A request: {"store", "ledger", "said", "inputs": {execution id: text}, "kill": [point, k] or null,
+"concurrent", "wait": [execution id], ...}. What the process has to say it appends to the file
+`said`, one JSON object per line. Points to be killed at: "before" and "after" the k-th commit,
+"entered" and "left" the k-th node run, "accepted" the k-th trigger that returned.
 """
 
 import asyncio
@@ -124,9 +124,7 @@ class Functions:
 
 
 def graph() -> GraphSpec:
-    """classify -> route -> flaky ------------------> count -> finish
-                      '-> measure -(large?)-> large -'
-    """
+    """Classify, then route: flaky, or measure and (when it is large) large; then count, finish."""
     return GraphSpec(
         id="graph",
         goal_id="goal",
@@ -257,7 +255,7 @@ def run(request: dict[str, Any]) -> int:
     signal.alarm(40)
     try:
         asyncio.run(serve(request, Reaper(request.get("kill"))))
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - the border of the process; the test reads it
         append(request["said"], failed=traceback.format_exc())
         return 1
     return 0

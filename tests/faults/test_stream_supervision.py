@@ -7,6 +7,7 @@ import pytest
 
 from greenroom.protocol.errors import ActorStopped, StreamUnavailable
 from greenroom.protocol.execution import Status
+from greenroom.storage.lmdb_store import open_reader
 
 pytestmark = [pytest.mark.faults, pytest.mark.asyncio]
 
@@ -129,7 +130,7 @@ async def test_triggers_under_way_are_refused_when_their_stream_is_given_up(
         refused = [one for one in outcomes if isinstance(one, BaseException)]
         assert {type(one) for one in refused} <= {StreamUnavailable}
         assert await runtime.restart_stream("ep")
-        # The bound of the queue is whole again: nothing that went down with the stream holds a place.
+        # The bound of the queue is whole: nothing that went down holds a place in it.
         ends = await asyncio.gather(*tasks.values(), return_exceptions=True)
         for n, end in enumerate(ends):
             if isinstance(end, StreamUnavailable):
@@ -206,7 +207,7 @@ async def test_a_freed_permit_finds_whoever_can_use_it(line, line_runtime) -> No
 
 async def test_10_000_queued_messages_survive_a_restart_in_order(line, line_runtime) -> None:
     nodes = line()
-    runtime = line_runtime(nodes)
+    runtime = line_runtime(nodes, config={"execution_result_max": 20_000})
     async with asyncio.timeout(60), runtime:
         stream = runtime.get_stream("ep")
         names = [f"n{n:05}" for n in range(10_000)]
@@ -227,8 +228,6 @@ async def test_10_000_queued_messages_survive_a_restart_in_order(line, line_runt
 
 
 def stored_order(runtime) -> list[str]:
-    from greenroom.storage.lmdb_store import open_reader  # noqa: PLC0415
-
     reader = open_reader(runtime._path)
     try:
         found = reader.read(lambda one: one.executions(limit=100_000))
