@@ -1,6 +1,6 @@
 """Event-driven entry points: which events start an execution, and under which id."""
 
-from typing import Any
+from typing import Any, Final
 
 from greenroom.protocol.commit import NewEvent
 from greenroom.protocol.entry_point import EntryPointSpec, TriggerType
@@ -10,6 +10,8 @@ from greenroom.protocol.events import EventBody, EventType
 from greenroom.protocol.limits import HOPS_MAX, ID_CHARS_MAX
 from greenroom.protocol.new_event import new_event
 from greenroom.protocol.values import payload_digest
+
+CONSUMER_PREFIX: Final = "trigger:"
 
 
 def trigger_filter(spec: EntryPointSpec) -> EventFilter:
@@ -34,7 +36,7 @@ def trigger_filter(spec: EntryPointSpec) -> EventFilter:
 
 def consumer_name(entry_point: str) -> str:
     """The log consumer of an event-driven entry point."""
-    return f"trigger:{entry_point}"
+    return f"{CONSUMER_PREFIX}{entry_point}"
 
 
 def event_execution_id(entry_point: str, seq: int) -> str:

@@ -50,11 +50,17 @@ class Barrier(Message, frozen=True, tag="barrier"):
     """Asked: answered (None) when everything told before it is durable or refused."""
 
 
+class DropCursor(Message, frozen=True, tag="drop_cursor"):
+    """Asked: forgets a log consumer that is gone, so that it holds back no pruning (bool)."""
+
+    consumer: str
+
+
 class StoreProbe(Message, frozen=True, tag="store_probe"):
     """Time to see whether a store that refused writes takes them again."""
 
 
-WriterMessage = CommitBatch | CommitNow | RaiseFence | Barrier | StoreProbe
+WriterMessage = CommitBatch | CommitNow | RaiseFence | Barrier | DropCursor | StoreProbe
 
 
 # --- to an execution stream

@@ -74,10 +74,11 @@ class Agent:
     ) -> Callable[[_Function], _Function]:
         """Declare the decorated function as a node; it stays as it is.
 
-        `id` defaults to the function's name, `inputs` to its parameters without `ctx`. With
-        `outputs` other keys are refused; without, a dict is the outputs and any other value goes
-        under "result". Outputs may not be missing or None unless they are `nullable`, which are
-        outputs too. `then` names the next node after a success, `on_failure` the one after
+        `id` defaults to the function's name, `inputs` to its parameters without `ctx`. A dict with
+        one of the `outputs` among its keys is the outputs, and other keys are refused; any other
+        value is the first output. Without `outputs` every dict is the outputs, and any other value
+        goes under "result". Outputs may not be missing or None unless they are `nullable`, which
+        are outputs too. `then` names the next node after a success, `on_failure` the one after
         `attempts` runs have failed. `settings` go to NodeSpec.
         """
         if callable(id):

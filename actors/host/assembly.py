@@ -3,7 +3,6 @@
 A start that fails half-way takes down what it had built; nothing is left open or locked.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -11,13 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 from msgspec import Raw
 
 from greenroom.actors.host.completion_board import CompletionBoard
+from greenroom.actors.host.event_consumers import event_driven, forget_others
 from greenroom.actors.host.orphans import hold_orphans
 from greenroom.actors.host.recovery_report import RecoveryReport
 from greenroom.actors.host.registrations import Registrations
+from greenroom.actors.host.stall_watch import StallWatch
+from greenroom.actors.host.submission import Submission
 from greenroom.actors.host.webhook_sink import RuntimeWebhookSink
 from greenroom.actors.kernel.ref import ActorRef
 from greenroom.actors.kernel.specs import ChildSpec, SupervisorSpec
@@ -36,16 +37,16 @@ from greenroom.actors.system.outcome_aggregator import OutcomeAggregator
 from greenroom.actors.system.outcome_aggregator_handle import OutcomeAggregatorHandle
 from greenroom.actors.system.state_manager import StateManager
 from greenroom.actors.system.state_manager_handle import StateManagerHandle
-from greenroom.actors.system.store_writer import StoreWriter
+from greenroom.actors.system.store_writer import StoreWriter, WriterSlot
 from greenroom.actors.triggers.event_driven import EventDrivenTrigger
 from greenroom.actors.triggers.webhook_server import WebhookServer
 from greenroom.protocol.codec import encode
 from greenroom.protocol.commit import Commit, CommitOutcome, NewEvent
 from greenroom.protocol.config import AgentRuntimeConfig
-from greenroom.protocol.entry_point import TriggerType
 from greenroom.protocol.errors import (
     ActorError,
     EntryPointNotFound,
+    RuntimeStopped,
     StreamUnavailable,
     SupervisionFailed,
 )
@@ -116,9 +117,11 @@ class Assembly:
         self._stack = AsyncExitStack()
         self._orphans: dict[str, str] = {}
         self.interest = EventInterest()
+        self._writer_slot = WriterSlot()
         self.board = CompletionBoard(self.ended_state)
         self.parts: dict[str, StreamParts] = {}
         self.refs: dict[str, ActorRef[StreamMessage]] = {}
+        self.submissions: dict[str, Submission] = {}
         self.webhooks: WebhookServer | None = None
         self.report = RecoveryReport()
 
@@ -151,12 +154,17 @@ class Assembly:
         self._orphans = await hold_orphans(
             self.store, self.writer, self._entry_points, self._plan, now
         )
+        webhooks = self._open_webhooks()
         await self._start_streams()
+        gates = [parts.gate for parts in self.parts.values()]
+        StallWatch(self.system, self._writer_slot, self.board, gates).start()
         await self._start_consumers()
-        await self._start_webhooks()
+        await self._start_webhooks(webhooks)
 
     async def _start_system_actors(self) -> None:
-        self.writer = await self._spawn("store_writer", StoreWriter, self.store, self.interest, {})
+        self.writer = await self._spawn(
+            "store_writer", StoreWriter, self.store, self.interest, self._writer_slot
+        )
         self._bus.open(self.store, self.nodes)
         self._stack.callback(self._bus.close)
         bus = await self._spawn(
@@ -219,6 +227,9 @@ class Assembly:
             if ref is None:
                 raise SupervisionFailed(f"stream {spec_id!r} has no address")
             self.refs[spec_id] = ref
+            self.submissions[spec_id] = Submission(
+                spec_id, ref, self.parts[spec_id].gate, self.board
+            )
             await ref.ready()
         self.report = self._collect_report()
 
@@ -234,27 +245,25 @@ class Assembly:
         )
         self._aggregator.attach(aggregator, self._bus)
         self._stack.callback(self._aggregator.detach)
-        for spec in self._entry_points.values():
-            if spec.trigger is TriggerType.EVENT:
-                if not spec.trigger_config.get("event_types"):
-                    logger.warning("entry point %s has no event_types: no event starts it", spec.id)
-                    continue
-                start = partial(self.submit, spec.id)
-                await self._spawn(
-                    f"events-{spec.id}",
-                    EventDrivenTrigger,
-                    spec,
-                    self.store,
-                    self.writer,
-                    self.interest,
-                    start,
-                )
+        driven = event_driven(self._entry_points.values())
+        await forget_others(self.store, self.writer, driven)
+        for spec in driven:
+            await self._spawn(
+                f"events-{spec.id}",
+                EventDrivenTrigger,
+                spec,
+                self.store,
+                self.writer,
+                self.interest,
+                partial(self.submit, spec.id),
+            )
 
-    async def _start_webhooks(self) -> None:
+    def _open_webhooks(self) -> WebhookServer | None:
+        """Take the port before anything runs, so that a taken one starts nothing."""
         if not self._config.routes:
-            return
+            return None
         for route in self._config.routes:
-            if route.entry_point is not None and route.entry_point not in self.refs:
+            if route.entry_point is not None and route.entry_point not in self._entry_points:
                 raise EntryPointNotFound(
                     f"webhook route {route.source_id!r} names entry point "
                     f"{route.entry_point!r}, which is not registered"
@@ -263,6 +272,11 @@ class Assembly:
         server = WebhookServer(self._config, sink)
         server.open()
         self._stack.callback(server.close)
+        return server
+
+    async def _start_webhooks(self, server: WebhookServer | None) -> None:
+        if server is None:
+            return
         child = server.child_spec()
         self._stack.push_async_callback(self._stop_webhooks, child.id)
         await self.system.spawn(child).ready()
@@ -274,34 +288,8 @@ class Assembly:
     # --- work
 
     async def submit(self, entry_point: str, trigger: Trigger) -> CommitOutcome:
-        """Send a trigger to its stream and wait for its commit. Any event loop.
-
-        Raises Overloaded, StreamUnavailable, RuntimeStopped.
-        """
-        parts = self.parts[entry_point]
-        parts.gate.reserve()
-        request, future = self.board.open_request(entry_point, trigger.execution_id)
-        self._send(entry_point, msgspec.structs.replace(trigger, request=request))
-        try:
-            return await future
-        finally:
-            self.board.drop_request(request)
-
-    def submit_quietly(
-        self, entry_point: str, trigger: Trigger, waiter: "asyncio.Future[Any]"
-    ) -> None:
-        """Send a trigger whose caller waits for the execution's end; see the completion board."""
-        self.parts[entry_point].gate.reserve()
-        request = self.board.open_quiet_request(entry_point, trigger.execution_id, waiter)
-        self._send(entry_point, msgspec.structs.replace(trigger, request=request))
-
-    def _send(self, entry_point: str, trigger: Trigger) -> None:
-        try:
-            self.refs[entry_point].tell(trigger)
-        except ActorError as error:
-            self.parts[entry_point].gate.release()
-            self.board.drop_request(trigger.request)
-            raise StreamUnavailable(f"entry point {entry_point!r} is down") from error
+        """Send a trigger to its stream and wait for its commit; see Submission."""
+        return await self.submissions[entry_point].submit(trigger)
 
     def knows(self, execution_id: str) -> bool:
         """True when the store has an execution of that id."""
@@ -322,7 +310,7 @@ class Assembly:
     def _stream_given_up(self, address: str, error: BaseException | None) -> None:
         stream = address.rpartition("/")[2]
         self.parts[stream].give_up(self.refs[stream], "it failed too often")
-        self.board.refuse(stream, partial(_stream_is_down, stream))
+        self.board.refuse(partial(_stream_is_down, stream), stream)
         data = Raw(encode_value({"error": str(error) if error is not None else ""}))
         body = EventBody(
             type=EventType.STREAM_FAILED, at=self.system.clock.now(), stream=stream, data=data
@@ -362,6 +350,7 @@ class Assembly:
     async def close(self) -> None:
         """Let nodes in flight finish within the deadline, make everything durable, take it down."""
         await self._drain_streams()
+        self.board.close(RuntimeStopped)
         await self._stack.aclose()
 
     async def _drain_streams(self) -> None:

@@ -7,7 +7,7 @@ end of a stream's slice and then cost one wake-up per waiting loop, however many
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -131,30 +131,14 @@ class CompletionBoard:
     def _post(self, waiter: _Waiter, call: Callable[[], None]) -> None:
         self._posts.setdefault(waiter.loop, []).append(call)
 
-    def refuse(self, entry_point: str, error: Callable[[str], BaseException]) -> None:
-        """The stream is down for good: its triggers under way end with `error(execution_id)`."""
-        under_way = [
-            request
-            for request, waiter in list(self._requests.items())
-            if waiter.entry_point == entry_point
-        ]
-        self._refuse_requests(under_way, error)
-        self.flush()
-
-    def _refuse_requests(
-        self, requests: Sequence[int], error: Callable[[str], BaseException]
-    ) -> None:
-        for request in requests:
-            waiter = self._requests.pop(request, None)
-            if waiter is not None:
+    def refuse(self, error: Callable[[str], BaseException], entry_point: str | None = None) -> None:
+        """Triggers under way end with `error(execution_id)`: those of one stream that is down for
+        good, or all of them when nobody knows what becomes of them.
+        """
+        for request, waiter in list(self._requests.items()):
+            if entry_point in (None, waiter.entry_point):
+                self._requests.pop(request, None)
                 self._post(waiter, partial(_reject, waiter.future, error(waiter.execution_id)))
-
-    def fail_requests(self, error: Callable[[], BaseException]) -> None:
-        """Nobody knows what became of the triggers that wait for their acceptance."""
-        for request in list(self._requests):
-            waiter = self._requests.pop(request, None)
-            if waiter is not None:
-                self._post(waiter, partial(_reject, waiter.future, error()))
         self.flush()
 
     # --- the end
@@ -166,12 +150,7 @@ class CompletionBoard:
             for waiter in self._waiters.pop(execution_id, ()):
                 failure = error(execution_id)
                 self._post(waiter, partial(_reject, waiter.future, failure))
-        self._refuse_requests(list(self._requests), error)
-        self.flush()
-
-    def reopen(self) -> None:
-        """The runtime starts again."""
-        self._closed = None
+        self.refuse(error)
 
 
 def _run_all(calls: list[Callable[[], None]]) -> None:

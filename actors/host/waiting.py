@@ -21,7 +21,7 @@ async def run_to_end(
     waiter = board.wait_for(trigger.execution_id)
     try:
         if timeout is None:
-            assembly.submit_quietly(entry_point_id, trigger, waiter)
+            assembly.submissions[entry_point_id].submit_quietly(trigger, waiter)
             found: ExecutionResult | CommitOutcome | None = await waiter
         else:
             found = await assembly.submit(entry_point_id, trigger)

@@ -9,7 +9,12 @@ from collections import deque
 
 from greenroom.actors.kernel.ref import ActorRef
 from greenroom.actors.kernel.synchronisation import new_lock
-from greenroom.protocol.errors import ActorStopped, Overloaded, StreamUnavailable
+from greenroom.protocol.errors import (
+    ActorStopped,
+    Overloaded,
+    StoreStalled,
+    StreamUnavailable,
+)
 from greenroom.protocol.messages import PermitFreed, StreamMessage
 
 logger = logging.getLogger("greenroom.stream")
@@ -34,14 +39,20 @@ class AdmissionGate:
         self._running = 0
         self._closed: str | None = None
         self.refused = 0
+        self.stalled = False  # the store's writer does not answer
 
     def check(self) -> None:
-        """Raise as `reserve` would now. Cheap: a caller asks before it encodes anything."""
+        """Raise as `reserve` would now. Cheap: a caller asks before it encodes anything.
+
+        Raises Overloaded, StreamUnavailable, StoreStalled.
+        """
         if self._closed is not None:
             raise StreamUnavailable(
                 f"entry point {self._entry_point!r} is down ({self._closed}): "
                 "bring it back with restart_stream()"
             )
+        if self.stalled:
+            raise StoreStalled("the store does not answer now; nothing was accepted: try again")
         if self._full():
             self.refused += 1
             raise Overloaded(

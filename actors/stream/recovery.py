@@ -15,6 +15,7 @@ from greenroom.actors.stream.waiting_line import Place
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.ticks import Hold, Recover
 from greenroom.protocol.execution import TERMINAL, ExecutionState, Phase, Status
+from greenroom.storage.journal import Loaded
 from greenroom.storage.reader import Reader, StoredExecution
 
 PAGE: Final = 100
@@ -44,11 +45,11 @@ async def recover(stream: Recovering, parts: StreamParts, *, process_death: bool
         if not page:
             break
         after = page[-1][0].ordinal
-        for found, state in page:
+        for found, loaded in page:
             if found.summary.status is Status.QUEUED:
                 queued.append(found)
-            elif state is not None:
-                _take_up(stream, parts, counts, found, state, process_death=process_death)
+            elif loaded is not None:
+                _take_up(stream, parts, counts, found, loaded, process_death=process_death)
             else:
                 counts.held[found.summary.execution_id] = found.summary.error or "held"
         stream.on_slice_end()
@@ -69,12 +70,12 @@ async def recover(stream: Recovering, parts: StreamParts, *, process_death: bool
 
 def _page(
     entry_point: str, after: int, reader: Reader
-) -> Sequence[tuple[StoredExecution, ExecutionState | None]]:
+) -> Sequence[tuple[StoredExecution, Loaded | None]]:
     in_flight = (Status.RUNNING, Status.WAITING)
     return [
         (
             found,
-            reader.load_state(found.ordinal) if found.summary.status in in_flight else None,
+            reader.load(found.ordinal) if found.summary.status in in_flight else None,
         )
         for found in reader.unfinished(entry_point, after, PAGE)
     ]
@@ -85,11 +86,14 @@ def _take_up(
     parts: StreamParts,
     counts: RecoveredCounts,
     found: StoredExecution,
-    state: ExecutionState,
+    loaded: Loaded,
     *,
     process_death: bool,
 ) -> None:
-    live = Live(found.summary.execution_id, state=state, ordinal=found.ordinal)
+    state = loaded.state
+    live = Live(
+        found.summary.execution_id, state, ordinal=found.ordinal, patch_bytes=loaded.patch_bytes
+    )
     stream.adopt(live)
     reason = _why_not(parts, parts.plan, state)
     if reason is not None:
@@ -127,9 +131,5 @@ def load(execution_id: str, entry_point: str, reader: Reader) -> Live | None:
         return None
     if found.summary.entry_point != entry_point:
         return None
-    return Live(
-        execution_id,
-        state=reader.load_state(found.ordinal),
-        ordinal=found.ordinal,
-        patch_bytes=0,
-    )
+    loaded = reader.load(found.ordinal)
+    return Live(execution_id, loaded.state, ordinal=found.ordinal, patch_bytes=loaded.patch_bytes)

@@ -19,6 +19,7 @@ from greenroom.protocol.messages import (
     CommitAcks,
     CommitBatch,
     CommitNow,
+    DropCursor,
     EventsAppended,
     RaiseFence,
     StoreBack,
@@ -38,25 +39,45 @@ PROBE_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Waiting times between probes of a store that refuses writes; the last one repeats."""
 
 
+class WriterSlot:
+    """What belongs to the writer's address and outlives its instances. Any thread may look.
+
+    `senders` are those who sent commits: whoever was refused while the store could not write hears
+    when it does again, also from the next instance.
+    """
+
+    __slots__ = ("busy_since", "senders")
+
+    def __init__(self) -> None:
+        self.senders: dict[str, None] = {}
+        self.busy_since: float | None = None  # monotonic seconds; in a commit since then
+
+    def silent_s(self, now: float) -> float:
+        """How long the present commit has taken; 0 when there is none."""
+        since = self.busy_since
+        return 0.0 if since is None else now - since
+
+
 class StoreWriter(Actor[WriterMessage]):
     """Owns every write transaction of one store. Runs on its own thread.
 
     Commits are told with `CommitBatch` (acknowledged with `CommitAcks`) or asked with `CommitNow`.
-    `interest` says who waits for events; they are told only while somebody does. `senders` outlives
-    an instance: whoever was refused while the store could not write hears from the next one.
+    `interest` says who waits for events; they are told only while somebody does. What is in the
+    mailbox at an orderly stop is still committed.
     """
 
     messages = WriterMessage
     dispatcher_kind: ClassVar[Literal["loop", "thread"]] = "thread"
+    drain_on_stop: ClassVar[bool] = True
 
     def __init__(
-        self, store: Store, interest: EventInterest, senders: dict[str, None] | None = None
+        self, store: Store, interest: EventInterest, slot: WriterSlot | None = None
     ) -> None:
         super().__init__()
         self._store = store
         self._interest = interest
+        self._slot = WriterSlot() if slot is None else slot
         self._probes = 0
-        self._senders: dict[str, None] = {} if senders is None else senders
 
     def on_start(self) -> None:
         """The probe that a predecessor had scheduled went with it."""
@@ -85,6 +106,8 @@ class StoreWriter(Actor[WriterMessage]):
         match message:
             case RaiseFence(stream=stream):
                 answer: int | None = self._store.raise_fence(stream)
+            case DropCursor(consumer=consumer):
+                answer = self._store.drop_cursor(consumer)
             case StoreProbe():
                 self._probe()
                 answer = None
@@ -100,7 +123,11 @@ class StoreWriter(Actor[WriterMessage]):
         commits: list[Commit] = []
         for item in group:
             commits.extend(_commits_of(item))
-        outcomes = self._store.commit(commits, self.clock.now())
+        self._slot.busy_since = self.clock.monotonic()
+        try:
+            outcomes = self._store.commit(commits, self.clock.now())
+        finally:
+            self._slot.busy_since = None
         start = 0
         told = False
         for item in group:
@@ -120,7 +147,7 @@ class StoreWriter(Actor[WriterMessage]):
             wait_until_run(self.system.dispatcher, LOCKSTEP_S)
 
     def _acknowledge(self, sender: str, outcomes: tuple[CommitOutcome, ...]) -> None:
-        self._senders[sender] = None
+        self._slot.senders[sender] = None
         self._tell(sender, CommitAcks(outcomes=outcomes, degraded=self._store.degraded))
 
     def _tell(self, sender: str, message: StreamMessage) -> None:
@@ -155,7 +182,7 @@ class StoreWriter(Actor[WriterMessage]):
             return
         self._probes = 0
         logger.warning("the store writes again")
-        for sender in self._senders:
+        for sender in self._slot.senders:
             self._tell(sender, StoreBack())
 
 
