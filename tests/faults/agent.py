@@ -12,6 +12,8 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -44,9 +46,14 @@ class Reaper:
     def __init__(self, kill: list[Any] | None) -> None:
         self._point, self._left = kill or ("never", 0)
         self.passed: dict[str, int] = {}
+        self._lock = threading.Lock()
 
     def reach(self, point: str) -> None:
         point = FAILPOINTS.get(point, point)
+        with self._lock:  # nodes in the pool, and the writer, pass on threads of their own
+            self._count(point)
+
+    def _count(self, point: str) -> None:
         self.passed[point] = self.passed.get(point, 0) + 1
         if point == self._point:
             self._left -= 1
@@ -67,11 +74,12 @@ def append(path: str, /, **what: Any) -> None:
 class Functions:
     """The nodes' callables. Each enters the ledger first."""
 
-    def __init__(self, ledger: str, reaper: Reaper, deadly: bool = False) -> None:
-        self._ledger, self._reaper, self._deadly = ledger, reaper, deadly
+    def __init__(self, request: dict[str, Any], reaper: Reaper) -> None:
+        self._ledger, self._reaper = request["ledger"], reaper
+        self._deadly, self._slow = request.get("deadly", False), request.get("slow", False)
 
     def by_name(self) -> dict[str, Callable[..., Any]]:
-        names = ("classify", "flaky", "measure", "large", "count", "finish")
+        names = ("receive", "classify", "flaky", "measure", "large", "count", "finish")
         return {name: getattr(self, name) for name in names}
 
     def _enter(self, ctx: NodeContext) -> None:
@@ -85,10 +93,20 @@ class Functions:
         )
         self._reaper.reach("entered")
 
+    def receive(self, ctx: NodeContext, payload: dict[str, Any]) -> Any:
+        self._enter(ctx)
+        self._reaper.reach("left")
+        return {"text": payload["text"]}
+
     def classify(self, ctx: NodeContext, text: str) -> Any:
         self._enter(ctx)
+        if self._slow:
+            # Long enough for everyone who may to enter as well, and the deadly one strikes first.
+            time.sleep(0.2 if text.startswith("deadly") else 0.3)
         if self._deadly and text.startswith("deadly"):
             os.kill(os.getpid(), signal.SIGKILL)
+        if self._slow:
+            append(self._ledger, execution=ctx.execution_id, node=ctx.node_id, left=True)
         self._reaper.reach("left")
         return {"kind": "odd" if len(text) % 2 else "even", "size": len(text)}
 
@@ -131,6 +149,7 @@ def graph() -> GraphSpec:
         entry_node="classify",
         terminal_nodes=["finish"],
         nodes=[
+            NodeSpec(id="receive", input_keys=["payload"], output_keys=["text"]),
             NodeSpec(id="classify", input_keys=["text"], output_keys=["kind", "size"]),
             NodeSpec(
                 id="route",
@@ -152,6 +171,7 @@ def graph() -> GraphSpec:
             NodeSpec(id="finish", input_keys=["text", "measured"], output_keys=["reply"]),
         ],
         edges=[
+            EdgeSpec(id="r-c", source="receive", target="classify"),
             EdgeSpec(id="c-r", source="classify", target="route"),
             EdgeSpec(id="f-c", source="flaky", target="count", condition="on_success"),
             EdgeSpec(
@@ -179,7 +199,7 @@ def build(request: dict[str, Any], reaper: Reaper) -> AgentRuntime:
     def factory(path: Path, options: StoreOptions) -> Store:
         return open_store(path, options=options, failpoint=reaper.reach)
 
-    functions = Functions(request["ledger"], reaper, request.get("deadly", False))
+    functions = Functions(request, reaper)
     entry = EntryPointSpec(
         id="ep",
         entry_node="classify",
@@ -189,7 +209,7 @@ def build(request: dict[str, Any], reaper: Reaper) -> AgentRuntime:
     )
     hook = EntryPointSpec(
         id="hook",
-        entry_node="classify",
+        entry_node="receive",
         isolation_level=IsolationLevel.SYNCHRONIZED,
         max_concurrent=request.get("concurrent", 1),
     )
@@ -243,7 +263,8 @@ async def serve(request: dict[str, Any], reaper: Reaper) -> None:
                 output=result.output,
                 path=result.path,
             )
-        if request.get("webhook") and not waited:
+        append(said, done=True)
+        if request.get("stay"):
             await asyncio.Event().wait()  # until it is killed
         total = await runtime.state_manager.read("total", 0)
         append(said, total=total)
@@ -252,7 +273,7 @@ async def serve(request: dict[str, Any], reaper: Reaper) -> None:
 
 def run(request: dict[str, Any]) -> int:
     """In the fork: 0 when all went well."""
-    signal.alarm(40)
+    signal.alarm(25)
     try:
         asyncio.run(serve(request, Reaper(request.get("kill"))))
     except BaseException:  # noqa: BLE001 - the border of the process; the test reads it
@@ -269,8 +290,6 @@ def main() -> None:
             status = run(request)
             os._exit(status)
         print(json.dumps({"pid": pid}), flush=True)
-        if request.get("kill_me"):
-            continue
         _, status = os.waitpid(pid, 0)
         print(json.dumps({"status": os.waitstatus_to_exitcode(status)}), flush=True)
 
