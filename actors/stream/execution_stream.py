@@ -5,6 +5,7 @@ first (steps.py); what waits for a permit is in the line (waiting_line.py); lost
 keys are in races.py; what it finds at its start in recovery.py.
 """
 
+import logging
 from functools import partial
 from typing import ClassVar
 
@@ -26,6 +27,7 @@ from greenroom.protocol.engine.ticks import (
     Requeue,
 )
 from greenroom.protocol.engine.transition import Command, Finish, RunNode, StartTimer, StopNode
+from greenroom.protocol.errors import GreenroomError, StoreCorrupt
 from greenroom.protocol.events import EventBody, EventType
 from greenroom.protocol.execution import TERMINAL, Phase, Status
 from greenroom.protocol.messages import (
@@ -45,6 +47,8 @@ from greenroom.protocol.messages import (
     TurnsGranted,
     UpdatesReapplied,
 )
+
+logger = logging.getLogger("greenroom.stream")
 
 
 class ExecutionStream(Actor[StreamMessage]):
@@ -113,6 +117,13 @@ class ExecutionStream(Actor[StreamMessage]):
     # --- messages
 
     def handle(self, message: StreamMessage) -> object:
+        try:
+            return self._serve(message)
+        except GreenroomError as error:
+            # To the kernel this would be a refusal, and half a message would be lost.
+            raise RuntimeError(f"stream {self._entry.id}: {error}") from error
+
+    def _serve(self, message: StreamMessage) -> object:
         match message:
             case CommitAcks():
                 for outcome in message.outcomes:
@@ -184,7 +195,11 @@ class ExecutionStream(Actor[StreamMessage]):
 
     def _trigger(self, trigger: Trigger) -> None:
         entry, now = self._entry, self.clock.now()
-        if trigger.execution_id in self._live or trigger.execution_id in self._desk.line:
+        known = self._live.get(trigger.execution_id)
+        if known is not None and not known.ordinal:
+            known.repeats.append(trigger)  # answered with the first one, after the commit
+            return
+        if known is not None or trigger.execution_id in self._desk.line:
             self._answer_repeat(trigger)
             return
         accepted = accepted_from(trigger, entry, self._parts.plan, self._parts.goal_id, now)
@@ -205,8 +220,10 @@ class ExecutionStream(Actor[StreamMessage]):
 
     def answered(self, trigger: Trigger, outcome: CommitOutcome, live: Live) -> None:
         """The accepting commit was applied or refused."""
-        self._parts.gate.release()
-        self._parts.board.accepted(trigger.request, outcome)
+        for one in (trigger, *live.repeats):
+            self._parts.gate.release()
+            self._parts.board.accepted(one.request, outcome)
+        live.repeats.clear()
         if outcome.kind is OutcomeKind.APPLIED:
             self._accepted += 1
 
@@ -214,7 +231,10 @@ class ExecutionStream(Actor[StreamMessage]):
         """The execution, from memory or from the store; None when it is unknown here or ended."""
         live = self._live.get(execution_id)
         if live is None:
-            live = self._parts.store.read(partial(load, execution_id, self._entry.id))
+            try:
+                live = self._parts.store.read(partial(load, execution_id, self._entry.id))
+            except StoreCorrupt:
+                logger.exception("%s cannot be read: it stays where it is", execution_id)
             if live is not None:
                 self._live[execution_id] = live
         return live
@@ -258,7 +278,9 @@ class ExecutionStream(Actor[StreamMessage]):
     def _run_node(self, live: Live, command: RunNode) -> None:
         assert live.state is not None
         if self._draining:
-            return  # committed as dispatched: the next start runs it
+            # Committed as dispatched: the next start runs it. Nodes in flight may wait for its turns.
+            self._races.forget(live)
+            return
         if self._races.must_wait(live, command):
             return
         accepted = live.state.accepted
@@ -336,7 +358,8 @@ class ExecutionStream(Actor[StreamMessage]):
         return DEFERRED
 
     def _count_end(self, live: Live, status: Status) -> None:
-        self._finished[status.value] = self._finished.get(status.value, 0) + 1
+        count = self._finished.get(status.value, 0) + 1
+        self._finished = {**self._finished, status.value: count}  # others read the old one
         self._races.forget(live)
         self._parts.permits.clear_suspect(live.execution_id)
 
