@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from greenroom.actors.host.runtime import AgentRuntime
+from greenroom.actors.nodes.context import NodeContext
 from greenroom.protocol.config import AgentRuntimeConfig
 from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.execution import Phase, Status
 from greenroom.protocol.goal import Goal, SuccessCriterion
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
+from greenroom.protocol.isolation import IsolationLevel, StateScope
 from greenroom.storage.check import check, verify_pages
 from greenroom.storage.lmdb_store import open_reader
 from greenroom.storage.reader import Reader
@@ -269,3 +271,28 @@ def line_runtime(tmp_path: Path) -> Any:
         return runtime
 
     return make
+
+
+async def add(ctx: NodeContext, by: int) -> Any:
+    """Read, then write: only `synchronized` keeps every addition."""
+    total = await ctx.read("total", 0, StateScope.GLOBAL)
+    await asyncio.sleep(0)
+    await ctx.write("total", total + by, StateScope.GLOBAL)
+    return {"added": by}
+
+
+@pytest.fixture
+def counting_runtime(tmp_path: Path) -> AgentRuntime:
+    """A runtime whose one node adds `by` to the global key `total`."""
+    graph = GraphSpec(
+        id="counting",
+        goal_id="goal",
+        entry_node="add",
+        terminal_nodes=["add"],
+        nodes=[NodeSpec(id="add", input_keys=["by"], output_keys=["added"])],
+    )
+    runtime = AgentRuntime(graph, GOAL, tmp_path / "counting", functions={"add": add})
+    runtime.register_entry_point(
+        EntryPointSpec(id="ep", entry_node="add", isolation_level=IsolationLevel.SYNCHRONIZED)
+    )
+    return runtime
