@@ -13,6 +13,7 @@ from greenroom.actors.kernel.actor import DEFERRED, Actor
 from greenroom.actors.nodes.runner import NodeRun, StreamBinding
 from greenroom.actors.stream.admission_desk import AdmissionDesk
 from greenroom.actors.stream.commits import CommitMaker, accepted_from, queue_key, tick_of
+from greenroom.actors.stream.draining import Draining
 from greenroom.actors.stream.live import InFlight, Live, Pending
 from greenroom.actors.stream.parts import StreamParts, StreamStats
 from greenroom.actors.stream.races import Races
@@ -67,9 +68,6 @@ class ExecutionStream(Actor[StreamMessage]):
         self._entry = parts.entry_point
         self._live: dict[str, Live] = {}
         self._accepted = 0
-        self._draining = False
-        self._drained: list[partial[None]] = []
-        self._nodes_in_flight: set[tuple[str, int]] = set()
         self._finished: dict[str, int] = {}
 
     async def on_start(self) -> None:
@@ -91,6 +89,7 @@ class ExecutionStream(Actor[StreamMessage]):
         )
         self._maker = CommitMaker(stream, self._fence, parts.plan.digest)
         self._steps = StepMachine(parts.plan, self._maker, parts.slot, self.clock, self)
+        self._draining = Draining(lambda: self._steps.commits_in_flight)
         self._races = Races(parts, self._steps, self.address, self._fence)
         restarted = parts.slot.started
         parts.slot.started = True
@@ -128,12 +127,12 @@ class ExecutionStream(Actor[StreamMessage]):
             case CommitAcks():
                 for outcome in message.outcomes:
                     self._acknowledge(outcome)
-                self._tell_drained()
+                self._draining.look()
             case NodeResults():
                 if message.incarnation == self._fence:
                     for result in message.results:
                         self._node_ended(result)
-                    self._tell_drained()
+                    self._draining.look()
             case Trigger():
                 self._trigger(message)
             case PermitFreed():
@@ -269,7 +268,7 @@ class ExecutionStream(Actor[StreamMessage]):
             case StartTimer():
                 self.start_timer(live, command.token_id, command.due)
             case StopNode():
-                self._nodes_in_flight.discard((live.execution_id, command.token_id))
+                self._draining.node_ended(live.execution_id, command.token_id)
                 self._parts.runner.cancel(live.execution_id, command.token_id)
                 self._races.forget(live)
             case Finish():
@@ -277,14 +276,14 @@ class ExecutionStream(Actor[StreamMessage]):
 
     def _run_node(self, live: Live, command: RunNode) -> None:
         assert live.state is not None
-        if self._draining:
-            # Committed as dispatched: the next start runs it. Nodes in flight may wait for its turns.
+        if self._draining.begun:
+            # Committed as dispatched: the next start runs it. Others may wait for its turns.
             self._races.forget(live)
             return
         if self._races.must_wait(live, command):
             return
         accepted = live.state.accepted
-        self._nodes_in_flight.add((live.execution_id, command.token_id))
+        self._draining.node_began(live.execution_id, command.token_id)
         assert self._parts.binding is not None
         self._parts.runner.submit(
             self._parts.binding,
@@ -325,7 +324,7 @@ class ExecutionStream(Actor[StreamMessage]):
             self._steps.tick(live, Pending(Requeue(message.token_id)))
 
     def _node_ended(self, result: NodeResult) -> None:
-        self._nodes_in_flight.discard((result.execution_id, result.token_id))
+        self._draining.node_ended(result.execution_id, result.token_id)
         live = self._live.get(result.execution_id)
         if live is not None:
             pending = Pending(tick_of(result), None if result.error else result)
@@ -392,16 +391,6 @@ class ExecutionStream(Actor[StreamMessage]):
 
     def _drain(self) -> object:
         """Start nothing more; answer when no node of this stream runs."""
-        self._draining = True
         self._desk.close()
-        if not self._nodes_in_flight and not self._steps.commits_in_flight:
-            return True
-        reply = self.defer()
-        self._drained.append(partial(reply.set, True))
+        self._draining.begin(self.defer())
         return DEFERRED
-
-    def _tell_drained(self) -> None:
-        if self._drained and not self._nodes_in_flight and not self._steps.commits_in_flight:
-            for tell in self._drained:
-                tell()
-            self._drained.clear()

@@ -5,6 +5,7 @@ Recovered work does not count against the bound of the queue.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from functools import partial
 from typing import Final, Protocol
@@ -14,14 +15,20 @@ from greenroom.actors.stream.parts import RecoveredCounts, StreamParts
 from greenroom.actors.stream.waiting_line import Place
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.ticks import Hold, Recover
+from greenroom.protocol.errors import StoreCorrupt
 from greenroom.protocol.execution import TERMINAL, ExecutionState, Phase, Status
 from greenroom.storage.journal import Loaded
 from greenroom.storage.reader import Reader, StoredExecution
+
+logger = logging.getLogger("greenroom.stream")
 
 PAGE: Final = 100
 """Executions loaded between two breaths of the loop."""
 
 SUSPECT_AFTER: Final = 1  # crashes before this recovery; the one that is counted now makes two
+
+
+UNREADABLE: Final = "its journal cannot be read; `greenroom check` says why"
 
 
 class Recovering(Protocol):
@@ -51,7 +58,7 @@ async def recover(stream: Recovering, parts: StreamParts, *, process_death: bool
             elif loaded is not None:
                 _take_up(stream, parts, counts, found, loaded, process_death=process_death)
             else:
-                counts.held[found.summary.execution_id] = found.summary.error or "held"
+                counts.held[found.summary.execution_id] = found.summary.error or UNREADABLE
         stream.on_slice_end()
         await asyncio.sleep(0)
     for found in queued:
@@ -73,12 +80,17 @@ def _page(
 ) -> Sequence[tuple[StoredExecution, Loaded | None]]:
     in_flight = (Status.RUNNING, Status.WAITING)
     return [
-        (
-            found,
-            reader.load(found.ordinal) if found.summary.status in in_flight else None,
-        )
+        (found, _loaded(found, reader) if found.summary.status in in_flight else None)
         for found in reader.unfinished(entry_point, after, PAGE)
     ]
+
+
+def _loaded(found: StoredExecution, reader: Reader) -> Loaded | None:
+    try:
+        return reader.load(found.ordinal)
+    except StoreCorrupt:
+        logger.exception("%s cannot be read: it stays where it is", found.summary.execution_id)
+        return None
 
 
 def _take_up(

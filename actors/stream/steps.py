@@ -14,8 +14,8 @@ from greenroom.protocol.commit import CommitOutcome, OutcomeKind
 from greenroom.protocol.engine.advance import advance
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.ticks import Hold, NodeErrored, NodeSucceeded
-from greenroom.protocol.engine.transition import Command
-from greenroom.protocol.errors import Fenced
+from greenroom.protocol.engine.transition import Command, Transition
+from greenroom.protocol.errors import Fenced, GreenroomError
 from greenroom.protocol.messages import Trigger
 from greenroom.protocol.patch import apply
 
@@ -75,7 +75,12 @@ class StepMachine:
 
     def _advance(self, live: Live, pending: Pending, trigger: Trigger | None) -> None:
         now = self._clock.now()
-        transition = advance(self._plan, live.state, pending.tick, now)
+        try:
+            transition = advance(self._plan, live.state, pending.tick, now)
+        except Exception as error:
+            # One execution's fault is its own: it is held, and the stream goes on.
+            logger.exception("%s: %s failed", live.execution_id, type(pending.tick).__name__)
+            transition = self._hold_back(live, trigger, error, now)
         if transition is None:
             if pending.reply is not None:
                 pending.reply.set(False)
@@ -92,6 +97,18 @@ class StepMachine:
         live.in_flight = flight
         self._in_flight[commit_id] = flight
         slot.outbox.append(commit)
+
+    def _hold_back(
+        self, live: Live, trigger: Trigger | None, error: Exception, now: float
+    ) -> Transition | None:
+        if trigger is None:
+            return advance(self._plan, live.state, Hold(f"internal fault: {error!r}"), now)
+        outcome = CommitOutcome(
+            commit_id=0, kind=OutcomeKind.REFUSED, code=GreenroomError.code, text=repr(error)
+        )
+        self._owner.answered(trigger, outcome, live)
+        self._owner.settle(live)
+        return None
 
     def acknowledge(self, outcome: CommitOutcome) -> InFlight | None:
         """Take the writer's answer. None when the commit was not this instance's."""
@@ -140,7 +157,7 @@ class StepMachine:
 
     def _refused(self, flight: InFlight, outcome: CommitOutcome) -> None:
         if outcome.code == Fenced.code:
-            raise Fenced(f"stream instance replaced: {outcome.text}")
+            raise RuntimeError(f"this instance was replaced: {outcome.text}")
         live, pending = flight.live, flight.pending
         logger.error("%s: step refused: %s", live.execution_id, outcome.text)
         if isinstance(pending.tick, NodeSucceeded):
