@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from greenroom.actors.host.assembly import StoreFactory, open_durable_store
 from greenroom.actors.host.create import create_agent_runtime
 from greenroom.actors.host.runtime import AgentRuntime
 from greenroom.actors.nodes.functions import CONTEXT_PARAMETER
@@ -196,7 +197,10 @@ class Agent:
         return graph
 
     def runtime(
-        self, storage_path: str | Path, config: AgentRuntimeConfig | None = None
+        self,
+        storage_path: str | Path,
+        config: AgentRuntimeConfig | None = None,
+        store_factory: StoreFactory = open_durable_store,
     ) -> AgentRuntime:
         """Return a runtime of the agent as declared so far, not started."""
         return create_agent_runtime(
@@ -206,6 +210,7 @@ class Agent:
             self.entry_points,
             config=config,
             functions=self._functions,
+            store_factory=store_factory,
         )
 
     def _first_node(self) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from greenroom.actors.host.assembly import StoreFactory, open_durable_store
 from greenroom.actors.host.runtime import AgentRuntime
 from greenroom.protocol.checkpoint import CheckpointConfig
 from greenroom.protocol.config import AgentRuntimeConfig
@@ -27,6 +28,7 @@ def create_agent_runtime(
     checkpoint_config: CheckpointConfig | None = None,
     *,
     functions: Mapping[str, Callable[..., Any]] | None = None,
+    store_factory: StoreFactory = open_durable_store,
 ) -> AgentRuntime:
     """An AgentRuntime with its entry points registered; not started. Raises as both do."""
     if not enable_logging:
@@ -42,6 +44,7 @@ def create_agent_runtime(
         runtime_log_store,
         checkpoint_config,
         functions=functions,
+        store_factory=store_factory,
     )
     for spec in entry_points:
         runtime.register_entry_point(spec)

@@ -12,16 +12,16 @@ from greenroom.protocol.errors import StoreStalled
 
 logger = logging.getLogger("greenroom.writer")
 
-STALLED_S: Final = 10.0
+STALLED_S = 10.0
 LOOK_S: Final = 1.0
 
 
 class StallWatch:
     """Looks at the writer each second. Runs on the runtime's loop.
 
-    A writer that is in one commit for over `stalled_s` is stalled: whoever waits for an acceptance
-    gets StoreStalled, and so does every new trigger until the writer answers. It is never
-    replaced: its commit would still be applied.
+    A writer that is in one commit for over STALLED_S seconds is stalled: whoever waits for an
+    acceptance gets StoreStalled, and so does every new trigger until the writer answers. It is
+    never replaced: its commit would still be applied.
     """
 
     def __init__(
@@ -30,22 +30,20 @@ class StallWatch:
         slot: WriterSlot,
         board: CompletionBoard,
         gates: Iterable[AdmissionGate],
-        stalled_s: float = STALLED_S,
     ) -> None:
         self._system = system
         self._slot = slot
         self._board = board
         self._gates = tuple(gates)
-        self._stalled_s = stalled_s
         self._stalled = False
 
     def start(self) -> None:
         """Begin; ends with the system's dispatcher."""
-        self._system.call_later(min(LOOK_S, self._stalled_s / 4), self._look)
+        self._system.call_later(min(LOOK_S, STALLED_S / 4), self._look)
 
     def _look(self) -> None:
         silent_s = self._slot.silent_s(self._system.clock.monotonic())
-        if silent_s > self._stalled_s:
+        if silent_s > STALLED_S:
             if not self._stalled:
                 logger.error("the store writer has been silent for %.1f s", silent_s)
             self._set(stalled=True)
