@@ -4,12 +4,14 @@ each in a process of its own, forked before any thread exists, and answers with 
 A request: {"store", "ledger", "said", "inputs": {execution id: text}, "kill": [point, k] or null,
 "concurrent", "wait": [execution id], ...}. What the process has to say it appends to the file
 `said`, one JSON object per line. Points to be killed at: "before" and "after" the k-th commit,
-"entered" and "left" the k-th node run, "accepted" the k-th trigger that returned.
+"entered" and "left" the k-th node run, "blocked" the k-th that never ends, "accepted" the k-th
+trigger that returned.
 """
 
 import asyncio
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -23,6 +25,7 @@ from greenroom.actors.host.runtime import AgentRuntime
 from greenroom.actors.nodes.context import NodeContext
 from greenroom.protocol.config import AgentRuntimeConfig
 from greenroom.protocol.entry_point import EntryPointSpec
+from greenroom.protocol.errors import StoreUnavailable
 from greenroom.protocol.goal import Goal, SuccessCriterion
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.isolation import IsolationLevel, StateScope
@@ -77,6 +80,7 @@ class Functions:
     def __init__(self, request: dict[str, Any], reaper: Reaper) -> None:
         self._ledger, self._reaper = request["ledger"], reaper
         self._deadly, self._slow = request.get("deadly", False), request.get("slow", False)
+        self._block = request.get("block", False)
 
     def by_name(self) -> dict[str, Callable[..., Any]]:
         names = ("receive", "classify", "flaky", "measure", "large", "count", "finish")
@@ -92,6 +96,10 @@ class Functions:
             pid=os.getpid(),
         )
         self._reaper.reach("entered")
+
+    async def _wait_to_be_killed(self) -> None:
+        self._reaper.reach("blocked")
+        await asyncio.Event().wait()
 
     def receive(self, ctx: NodeContext, payload: dict[str, Any]) -> Any:
         self._enter(ctx)
@@ -119,6 +127,8 @@ class Functions:
 
     async def measure(self, ctx: NodeContext, size: int) -> Any:
         self._enter(ctx)
+        if self._block:
+            await self._wait_to_be_killed()
         self._reaper.reach("left")
         return {"measured": size * 3}
 
@@ -203,7 +213,7 @@ def build(request: dict[str, Any], reaper: Reaper) -> AgentRuntime:
     entry = EntryPointSpec(
         id="ep",
         entry_node="classify",
-        isolation_level=IsolationLevel.SYNCHRONIZED,
+        isolation_level=request.get("isolation", "synchronized"),
         max_concurrent=request.get("concurrent", 1),
         max_queued=10_000,
     )
@@ -221,7 +231,9 @@ def build(request: dict[str, Any], reaper: Reaper) -> AgentRuntime:
         GOAL,
         request["store"],
         functions=functions.by_name(),
-        config=AgentRuntimeConfig(webhook_port=0, webhook_routes=routes),
+        config=AgentRuntimeConfig(
+            webhook_port=0, webhook_routes=routes, max_concurrent_executions=1000
+        ),
         store_factory=factory,
     )
     runtime.register_entry_point(entry)
@@ -229,11 +241,60 @@ def build(request: dict[str, Any], reaper: Reaper) -> AgentRuntime:
     return runtime
 
 
+def allow_file_size(limit: int) -> None:
+    """Let no file grow beyond the limit in bytes; 0 lifts it."""
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit or hard, hard))
+
+
+async def fill_disk(runtime: AgentRuntime, request: dict[str, Any]) -> None:
+    """Trigger until the store may not grow, look around, make room, and wait for all accepted."""
+    said, refused, accepted = request["said"], [], []
+    store = Path(request["store"])
+    first = await runtime.trigger_and_wait("ep", {"text": "before"})
+    assert first is not None
+    allow_file_size(max(one.stat().st_size for one in store.iterdir()) + 50_000)
+
+    async def send(text: str) -> None:
+        try:
+            accepted.append(await runtime.trigger("ep", {"text": text}))
+        except StoreUnavailable as error:
+            refused.append(str(error))
+
+    n = 0
+    while not refused:
+        n += 1
+        await asyncio.gather(*(send("y" * 2000) for _ in range(10)))
+    for _ in range(5):
+        await send("z")
+    append(
+        said,
+        refused=refused,
+        rounds=n,
+        first_known=runtime.get_execution_result("ep", first.execution_id) == first,
+        streams=list(runtime.get_stats()["streams"]),
+        history=len(runtime.event_bus.get_history(limit=10)),
+        running=runtime.get_stream("ep").is_running,
+    )
+    if request["full_disk"] == "kill_writer":
+        runtime._assembly.writer.kill()
+        await runtime._assembly.writer.ready()
+    allow_file_size(0)
+    statuses = []
+    for one in accepted:
+        result = await runtime.wait_for_completion(one, timeout=15)
+        statuses.append("missing" if result is None else result.status.value)
+    again = await runtime.trigger_and_wait("ep", {"text": "after"}, timeout=15)
+    append(said, statuses=sorted(set(statuses)), accepted_total=len(accepted), again=bool(again))
+
+
 async def serve(request: dict[str, Any], reaper: Reaper) -> None:
     """Trigger what is asked, wait for what is asked, and tell how each ended."""
     runtime = build(request, reaper)
     said = request["said"]
     async with runtime:
+        if request.get("full_disk"):
+            await fill_disk(runtime, request)
         append(said, recovery=str(runtime.recovery), held=runtime.recovery.held)
         if request.get("webhook"):
             assert runtime.webhook_server is not None
