@@ -1,0 +1,120 @@
+"""Small agents in real runtimes over real stores; every store is checked after its test."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenroom.actors.host.create import create_agent_runtime
+from greenroom.actors.host.runtime import AgentRuntime
+from greenroom.protocol.config import AgentRuntimeConfig
+from greenroom.protocol.entry_point import EntryPointSpec
+from greenroom.protocol.goal import Goal
+from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
+from greenroom.storage.check import check, verify_pages
+
+
+class Lab:
+    """Makes runtimes over stores in one temporary folder, and remembers the stores."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stores: set[Path] = set()
+
+    def runtime(
+        self,
+        functions: Mapping[str, Callable[..., Any]],
+        nodes: Iterable[NodeSpec] = (),
+        edges: Iterable[EdgeSpec] = (),
+        entry_points: Iterable[EntryPointSpec] = (),
+        *,
+        store: str = "store",
+        max_steps: int = 100,
+        terminal: Iterable[str] = (),
+        **settings: Any,
+    ) -> AgentRuntime:
+        """A runtime that is not started.
+
+        Without `nodes` there is one for each function; without `entry_points` there is "main",
+        which enters the first node.
+        """
+        declared = list(nodes) or [NodeSpec(id=name, max_retries=1) for name in functions]
+        points = list(entry_points) or [EntryPointSpec(id="main", entry_node=declared[0].id)]
+        graph = GraphSpec(
+            id="graph",
+            entry_node=declared[0].id,
+            nodes=declared,
+            edges=list(edges),
+            terminal_nodes=list(terminal),
+            max_steps=max_steps,
+        )
+        path = self.folder / store
+        self.stores.add(path)
+        return create_agent_runtime(
+            graph,
+            Goal(id="goal"),
+            path,
+            points,
+            config=AgentRuntimeConfig(**settings),
+            functions=functions,
+        )
+
+    def check_stores(self) -> None:
+        """Every store agrees with itself."""
+        for path in self.stores:
+            if (path / "data.mdb").exists():
+                assert check(path) == []
+                assert verify_pages(path) == []
+
+
+class Gate:
+    """Async nodes that wait in here tell that they came, and go on when they are let go."""
+
+    def __init__(self) -> None:
+        self.inside = 0
+        self.most = 0
+        self.entered: asyncio.Queue[Any] = asyncio.Queue()
+        self._open = asyncio.Event()
+        self._tokens = asyncio.Semaphore(0)
+
+    async def wait(self, who: Any = None) -> None:
+        """Called by the node."""
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        self.entered.put_nowait(who)
+        try:
+            if not self._open.is_set():
+                await self._tokens.acquire()
+        finally:
+            self.inside -= 1
+
+    async def came(self, count: int = 1) -> list[Any]:
+        """Wait until so many more are inside."""
+        async with asyncio.timeout(20):
+            return [await self.entered.get() for _ in range(count)]
+
+    def let_go(self, count: int = 1) -> None:
+        """Let some of those inside go on."""
+        for _ in range(count):
+            self._tokens.release()
+
+    def open(self) -> None:
+        """Let everybody through, also who comes later."""
+        self._open.set()
+        self.let_go(10_000)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """Makes runtimes; their stores are checked in the end."""
+    made = Lab(tmp_path)
+    yield made
+    made.check_stores()
+
+
+@pytest.fixture
+def new_gate() -> type[Gate]:
+    """Makes gates; call it on the test's loop."""
+    return Gate
