@@ -74,6 +74,11 @@ class StepMachine:
         self._advance(live, pending, trigger)
 
     def _advance(self, live: Live, pending: Pending, trigger: Trigger | None) -> None:
+        if live.state is None and trigger is None:
+            # Its acceptance was refused while this tick waited: there is nothing to cancel.
+            if pending.reply is not None:
+                pending.reply.set(False)
+            return
         now = self._clock.now()
         try:
             transition = advance(self._plan, live.state, pending.tick, now)

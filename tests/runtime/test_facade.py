@@ -91,7 +91,7 @@ async def test_calls_that_need_a_running_runtime_say_so(lab: Any) -> None:
         runtime.cancel_execution("main", "any"),
         runtime.restart_stream("main"),
     ):
-        with pytest.raises(RuntimeNotRunning, match="^AgentRuntime is not running") as caught:
+        with pytest.raises(RuntimeNotRunning, match=r"^AgentRuntime is not running") as caught:
             await call
         assert isinstance(caught.value, RuntimeError)
         assert isinstance(caught.value, GreenroomError)

@@ -127,7 +127,7 @@ async def test_stop_lets_the_node_in_flight_finish(lab: Any, new_gate: Any) -> N
     execution = await runtime.trigger("main")
     await gate.came()
     stopping = asyncio.ensure_future(runtime.stop())
-    while runtime.is_running:
+    while runtime.is_running:  # noqa: ASYNC110  a few turns of the loop
         await asyncio.sleep(0)
     with pytest.raises(RuntimeNotRunning):
         await runtime.trigger("main")
@@ -218,7 +218,7 @@ async def test_another_loop_on_another_thread_triggers_waits_and_cancels(
             execution = await runtime.trigger("main", {"a": 1})
             early = await runtime.trigger_and_wait("main", timeout=0)
             waiting = asyncio.ensure_future(runtime.trigger_and_wait("main", execution_id="mine"))
-            while runtime.get_stats()["streams"]["main"]["accepted_executions"] < 3:
+            while runtime.get_stats()["streams"]["main"]["accepted_executions"] < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
             cancelled = await runtime.cancel_execution("main", "mine")
             return [execution, early, cancelled, (await waiting).status]
