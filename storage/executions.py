@@ -138,10 +138,7 @@ def sweep(txn: Transaction, limit: int) -> bool:
         ordinal = unpack_number(number)
         start, stop = journal_key(ordinal, 0), journal_key(ordinal + 1, 0)
         for table in (Table.JOURNAL, Table.SNAPSHOTS):
-            page = txn.range(table, start, stop, limit)
-            for key, _ in page:
-                txn.delete(table, key)
-            limit -= len(page)
+            limit -= txn.delete_range(table, start, stop, limit)
             if limit <= 0:
                 return True
         txn.delete(Table.GARBAGE, number)

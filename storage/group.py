@@ -338,7 +338,7 @@ class Group:
             if event.payload is not None:
                 self._txn.put(Table.PAYLOADS, pack_number(number), event.payload)
             self._bodies.append(event.body)
-            self._bodies_bytes += memoryview(event.body).nbytes
+            self._bodies_bytes += len(event.body)
         self._next_event = first + len(commit.events)
         if self._bodies_bytes >= events.CHUNK_BYTES:
             self._flush_events()

@@ -30,6 +30,10 @@ class LmdbReading:
         """Refused: this transaction only reads."""
         raise TypeError("this transaction only reads")
 
+    def delete_range(self, table: Table, start: bytes, stop: bytes, limit: int) -> int:
+        """Refused: this transaction only reads."""
+        raise TypeError("this transaction only reads")
+
     def last_at_or_before(self, table: Table, key: bytes) -> tuple[bytes, bytes] | None:
         """See `tables.Transaction`."""
         with self._txn.cursor(self._databases[table]) as cursor:
@@ -71,23 +75,44 @@ class LmdbWriting(LmdbReading):
     it.
     """
 
-    __slots__ = ("_gate", "put_bytes", "puts")
+    __slots__ = ("_cursors", "_gate", "put_bytes", "puts")
 
     def __init__(self, txn: "lmdb.Transaction[bytes]", databases: Databases, gate: Gate) -> None:
         super().__init__(txn, databases)
         self._gate = gate
+        # Kept open, one to a table: that makes a put twice as fast as one of the transaction's.
+        self._cursors: dict[Table, lmdb.Cursor[bytes]] = {}
         self.puts = 0
         self.put_bytes = 0
 
     def put(self, table: Table, key: bytes, value: bytes | msgspec.Raw) -> None:
         """See `tables.Transaction`."""
-        self._txn.put(key, value, db=self._databases[table])
+        self._cursor(table).put(key, value)
         self.puts += 1
-        self.put_bytes += len(key) + memoryview(value).nbytes
+        self.put_bytes += len(key) + len(value)
 
     def delete(self, table: Table, key: bytes) -> bool:
         """See `tables.Transaction`."""
-        return self._txn.delete(key, db=self._databases[table])
+        return self._txn.delete(key, b"", self._databases[table])
+
+    def delete_range(self, table: Table, start: bytes, stop: bytes, limit: int) -> int:
+        """See `tables.Transaction`."""
+        cursor = self._cursor(table)
+        deleted = 0
+        if limit > 0 and cursor.set_range(start):
+            # A delete moves on to the next entry; the key of none is empty.
+            while start <= cursor.key() < stop:
+                cursor.delete()
+                deleted += 1
+                if deleted == limit:
+                    break
+        return deleted
+
+    def _cursor(self, table: Table) -> "lmdb.Cursor[bytes]":
+        cursor = self._cursors.get(table)
+        if cursor is None:
+            cursor = self._cursors[table] = self._txn.cursor(self._databases[table])
+        return cursor
 
     def commit(self) -> None:
         """See `tables.WriteTransaction`."""

@@ -80,6 +80,13 @@ class MemoryTransaction(CountingTransaction):
             self._undo.append((table, key, old))
         return old is not None
 
+    def delete_range(self, table: Table, start: bytes, stop: bytes, limit: int) -> int:
+        """See `tables.Transaction`."""
+        page = self.range(table, start, stop, limit)
+        for key, _ in page:
+            self.delete(table, key)
+        return len(page)
+
     def last_at_or_before(self, table: Table, key: bytes) -> tuple[bytes, bytes] | None:
         """See `tables.Transaction`."""
         held = self._tables[table]

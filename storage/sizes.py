@@ -24,7 +24,8 @@ def unfit(commit: Commit) -> CommitRefused | None:
         found = found or _raw("snapshot", commit.snapshot, SNAPSHOT_BYTES_MAX)
     for event in commit.events:
         found = found or _raw("event", event.body, BODY_BYTES_MAX)
-        found = found or _raw("event payload", event.payload, WEBHOOK_BODY_BYTES_MAX)
+        if event.payload is not None:
+            found = found or _raw("event payload", event.payload, WEBHOOK_BODY_BYTES_MAX)
     for write in commit.writes:
         found = found or _text("state key", write.key.key)
         found = found or _text("state scope", write.key.scope + write.key.owner)
@@ -39,10 +40,9 @@ def unfit(commit: Commit) -> CommitRefused | None:
 
 
 def _raw(path: str, raw: msgspec.Raw | None, limit: int) -> CommitRefused | None:
-    if raw is None:
+    if raw is None or len(raw) <= limit:
         return None
-    size = memoryview(raw).nbytes
-    return None if size <= limit else ValueTooLarge(path, size, limit)
+    return ValueTooLarge(path, len(raw), limit)
 
 
 def _text(path: str, text: str) -> CommitRefused | None:

@@ -50,6 +50,10 @@ class Transaction(Protocol):
         """Remove `key`; say whether it was there."""
         ...
 
+    def delete_range(self, table: Table, start: bytes, stop: bytes, limit: int) -> int:
+        """Remove up to `limit` entries with start <= key < stop, ascending; return how many."""
+        ...
+
     def last_at_or_before(self, table: Table, key: bytes) -> tuple[bytes, bytes] | None:
         """Return the entry with the greatest key that is not above `key`, or None."""
         ...
