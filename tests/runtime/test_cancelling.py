@@ -234,3 +234,28 @@ async def test_it_stays_cancelled_after_a_restart(lab: Any, new_gate: Any) -> No
         for one in (running, queued):
             assert runtime.get_execution_result("main", one).status is Status.CANCELLED
     assert gate.entered.empty()
+
+
+@pytest.mark.asyncio
+async def test_a_repeated_trigger_hides_no_waiting_execution(lab: Any) -> None:
+    """While it waits out a long backoff it is in the store only; a repeat must not stand before
+    it."""
+
+    async def work() -> None:
+        raise ValueError("not now")
+
+    node = NodeSpec(id="work", max_retries=5, backoff_initial_s=30)
+    runtime = lab.runtime({"work": work}, nodes=[node], entry_points=ONE)
+    failed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    runtime.subscribe_to_events("node_failed", lambda _: loop.call_soon_threadsafe(failed.set))
+    async with runtime:
+        await runtime.trigger("main", execution_id="mine")
+        await failed.wait()
+        repeated, cancelled = await asyncio.gather(
+            runtime.trigger("main", execution_id="mine"),
+            runtime.cancel_execution("main", "mine"),
+        )
+        assert (repeated, cancelled) == ("mine", True)
+        result = await runtime.wait_for_completion("mine", timeout=20)
+        assert result.status is Status.CANCELLED
