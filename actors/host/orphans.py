@@ -7,11 +7,12 @@ from typing import Final
 from greenroom.actors.kernel.ref import ActorRef
 from greenroom.actors.stream.commits import CommitMaker
 from greenroom.actors.stream.live import Live
+from greenroom.actors.system.fences import raise_fence
 from greenroom.protocol.engine.advance import advance
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.ticks import Hold
 from greenroom.protocol.execution import UNFINISHED, Status
-from greenroom.protocol.messages import CommitNow, RaiseFence, WriterMessage
+from greenroom.protocol.messages import CommitNow, WriterMessage
 from greenroom.storage.reader import Reader, StoredExecution
 from greenroom.storage.store import Store
 
@@ -41,7 +42,7 @@ async def hold_orphans(
                 if status is Status.HELD:
                     continue
                 if stream not in fences:
-                    fences[stream] = await writer.ask(RaiseFence(stream=stream), control=True)
+                    fences[stream] = await raise_fence(writer, stream)
                 await _hold(store, writer, plan, found, fences[stream], reason, now)
     return held
 

@@ -20,6 +20,7 @@ from greenroom.actors.stream.races import Races
 from greenroom.actors.stream.recovery import load, recover
 from greenroom.actors.stream.steps import StepMachine
 from greenroom.actors.stream.waiting_line import Place
+from greenroom.actors.system.fences import raise_fence
 from greenroom.protocol.commit import CommitOutcome, OutcomeKind
 from greenroom.protocol.engine.ticks import (
     Accept,
@@ -39,7 +40,6 @@ from greenroom.protocol.messages import (
     NodeResult,
     NodeResults,
     PermitFreed,
-    RaiseFence,
     ReleaseStream,
     StoreBack,
     StreamMessage,
@@ -77,7 +77,7 @@ class ExecutionStream(Actor[StreamMessage]):
         parts.permits.forget(self.ref)
         self._desk = AdmissionDesk(self._entry, parts.permits, self.ref, self)
         self._send_outbox()
-        self._fence = await parts.writer.ask(RaiseFence(stream=stream), control=True)
+        self._fence = await raise_fence(parts.writer, stream)
         parts.state_manager.tell(
             ReleaseStream(stream=self.address, incarnation=self._fence), control=True
         )

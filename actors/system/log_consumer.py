@@ -8,11 +8,12 @@ from typing import Final
 import msgspec
 
 from greenroom.actors.kernel.ref import ActorRef
+from greenroom.actors.system.fences import raise_fence
 from greenroom.protocol.commit import Commit, CommitOutcome, CursorMove, NewEvent, OutcomeKind
 from greenroom.protocol.errors import ActorError, EventsPruned, StoreUnavailable
 from greenroom.protocol.events import EventBody
 from greenroom.protocol.limits import CONSUMER_PAGE_EVENTS
-from greenroom.protocol.messages import CommitNow, RaiseFence, WriterMessage
+from greenroom.protocol.messages import CommitNow, WriterMessage
 from greenroom.storage.store import Store
 
 logger = logging.getLogger("greenroom.consumers")
@@ -46,7 +47,7 @@ class LogConsumer:
 
         Raises StoreUnavailable.
         """
-        self._incarnation = await self._writer.ask(RaiseFence(stream=self.name), control=True)
+        self._incarnation = await raise_fence(self._writer, self.name)
         self.load()
         if self.state is None:
             last = self._store.read(lambda reader: reader.last_event())

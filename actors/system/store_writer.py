@@ -13,7 +13,7 @@ from greenroom.actors.kernel.actor import Actor, Request
 from greenroom.actors.kernel.synchronisation import wait_until_run
 from greenroom.actors.system.event_interest import EventInterest
 from greenroom.protocol.commit import Commit, CommitOutcome
-from greenroom.protocol.errors import ActorStopped
+from greenroom.protocol.errors import ActorStopped, StoreUnavailable
 from greenroom.protocol.messages import (
     Barrier,
     CommitAcks,
@@ -103,17 +103,23 @@ class StoreWriter(Actor[WriterMessage]):
         self._commit_group(group)
 
     def _serve(self, item: WriterMessage | Request[WriterMessage], message: WriterMessage) -> None:
-        match message:
-            case RaiseFence(stream=stream):
-                answer: int | None = self._store.raise_fence(stream)
-            case DropCursor(consumer=consumer):
-                answer = self._store.drop_cursor(consumer)
-            case StoreProbe():
-                self._probe()
-                answer = None
-            case _:
-                assert isinstance(message, Barrier), f"{message!r} must be asked, not told"
-                answer = None
+        answer: int | None = None
+        try:
+            match message:
+                case RaiseFence(stream=stream):
+                    answer = self._store.raise_fence(stream)
+                case DropCursor(consumer=consumer):
+                    answer = self._store.drop_cursor(consumer)
+                case StoreProbe():
+                    self._probe()
+                case _:
+                    assert isinstance(message, Barrier), f"{message!r} must be asked, not told"
+        except StoreUnavailable as error:
+            # The asker's answer; as a crash it would take the whole batch with it.
+            if isinstance(item, Request):
+                item.reply.set_exception(error)
+            self._watch_store()
+            return
         if isinstance(item, Request):
             item.reply.set(answer)
 
@@ -140,9 +146,7 @@ class StoreWriter(Actor[WriterMessage]):
             start = end
         if self._interest.wanted:
             self._tell_events(outcomes, commits)
-        if self._store.degraded is not None and self._probes == 0:
-            logger.error("the store refuses writes: %s", self._store.degraded)
-            self._schedule_probe()
+        self._watch_store()
         if told:
             wait_until_run(self.system.dispatcher, LOCKSTEP_S)
 
@@ -170,6 +174,12 @@ class StoreWriter(Actor[WriterMessage]):
                     listener.tell(EventsAppended(last=last), control=True)
                 except ActorStopped:
                     self._interest.remove(listener)  # it ended for good without saying so
+
+    def _watch_store(self) -> None:
+        """Begin to probe a store that refuses writes."""
+        if self._store.degraded is not None and self._probes == 0:
+            logger.error("the store refuses writes: %s", self._store.degraded)
+            self._schedule_probe()
 
     def _schedule_probe(self) -> None:
         delay = PROBE_S[min(self._probes, len(PROBE_S) - 1)]

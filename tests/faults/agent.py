@@ -253,7 +253,7 @@ async def fill_disk(runtime: AgentRuntime, request: dict[str, Any]) -> None:
     store = Path(request["store"])
     first = await runtime.trigger_and_wait("ep", {"text": "before"})
     assert first is not None
-    allow_file_size(max(one.stat().st_size for one in store.iterdir()) + 50_000)
+    allow_file_size(max(one.stat().st_size for one in store.iterdir()) + 400_000)
 
     async def send(text: str) -> None:
         try:
@@ -276,6 +276,10 @@ async def fill_disk(runtime: AgentRuntime, request: dict[str, Any]) -> None:
         history=len(runtime.event_bus.get_history(limit=10)),
         running=runtime.get_stream("ep").is_running,
     )
+    if request["full_disk"] == "kill_stream":
+        for _ in range(3):
+            runtime.get_stream("ep").ref.kill()
+            await asyncio.sleep(0.1)
     if request["full_disk"] == "kill_writer":
         runtime._assembly.writer.kill()
         await runtime._assembly.writer.ready()
@@ -284,7 +288,12 @@ async def fill_disk(runtime: AgentRuntime, request: dict[str, Any]) -> None:
     for one in accepted:
         result = await runtime.wait_for_completion(one, timeout=15)
         statuses.append("missing" if result is None else result.status.value)
-    again = await runtime.trigger_and_wait("ep", {"text": "after"}, timeout=15)
+    again = None
+    while again is None:
+        try:
+            again = await runtime.trigger_and_wait("ep", {"text": "after"})
+        except StoreUnavailable:
+            await asyncio.sleep(0.05)  # the store is probed at its own pace
     append(said, statuses=sorted(set(statuses)), accepted_total=len(accepted), again=bool(again))
 
 

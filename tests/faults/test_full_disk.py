@@ -5,7 +5,7 @@ import pytest
 pytestmark = pytest.mark.faults
 
 
-@pytest.mark.parametrize("mode", ["wait", "kill_writer"])
+@pytest.mark.parametrize("mode", ["wait", "kill_writer", "kill_stream"])
 def test_accepted_work_outlives_a_full_disk(place, mode) -> None:
     assert place.run(full_disk=mode, concurrent=4) == 0, place.said()
     refused = place.heard("refused")[0]
