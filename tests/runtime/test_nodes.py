@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ async def _run(runtime: Any, data: dict[str, Any] | None = None) -> Any:
 def _chain(*nodes: NodeSpec) -> dict[str, Any]:
     edges = [
         EdgeSpec(id=f"{one.id}-{two.id}", source=one.id, target=two.id)
-        for one, two in zip(nodes, nodes[1:], strict=False)
+        for one, two in pairwise(nodes)
     ]
     return {"nodes": list(nodes), "edges": edges}
 
