@@ -67,6 +67,7 @@ class ExecutionStream(Actor[StreamMessage]):
         self._parts = parts
         self._entry = parts.entry_point
         self._live: dict[str, Live] = {}
+        self._asleep: set[str] = set()  # wait for a timer, and are in the store only
         self._accepted = 0
         self._finished: dict[str, int] = {}
 
@@ -193,19 +194,19 @@ class ExecutionStream(Actor[StreamMessage]):
     # --- admission
 
     def _trigger(self, trigger: Trigger) -> None:
-        entry, now = self._entry, self.clock.now()
-        known = self._live.get(trigger.execution_id)
+        entry, now, name = self._entry, self.clock.now(), trigger.execution_id
+        known = self._live.get(name)
         if known is not None and not known.ordinal:
             known.repeats.append(trigger)  # answered with the first one, after the commit
             return
-        if known is not None or trigger.execution_id in self._desk.line:
+        if known is not None or name in self._desk.line or name in self._asleep:
             self._answer_repeat(trigger)
             return
         accepted = accepted_from(trigger, entry, self._parts.plan, self._parts.goal_id, now)
-        live = Live(trigger.execution_id)
+        live = Live(name)
         if not self._desk.line:
             self._desk.take(live)
-        self._live[live.execution_id] = live
+        self._live[name] = live
         tick = Accept(accepted=accepted, memory=trigger.memory, permit=live.permit)
         self._steps.accept(live, Pending(tick), trigger)
 
@@ -371,6 +372,7 @@ class ExecutionStream(Actor[StreamMessage]):
         self.let_go(live)
         if state is None:  # was never accepted
             return
+        self._asleep.discard(live.execution_id)
         if state.status is Status.QUEUED:
             self._desk.line.join(
                 Place(
@@ -380,6 +382,8 @@ class ExecutionStream(Actor[StreamMessage]):
                     execution_id=live.execution_id,
                 )
             )
+        elif state.status is Status.WAITING:
+            self._asleep.add(live.execution_id)
         else:
             self._desk.line.leave(live.execution_id)
         if state.status in TERMINAL or state.status is Status.HELD:
