@@ -95,20 +95,25 @@ class PermitPool:
     """Permits to run, for the whole runtime. Only on the runtime's loop thread.
 
     A permit is held while a node runs or a short backoff passes. Permits are counted in memory
-    and made anew at start, so no crash can leave one taken.
+    and made anew at start, so no crash can leave one taken. A stream that is woken has a permit
+    promised to it: without that, whoever gives one back would take it again at once, and a long
+    queue of one stream would keep all others waiting.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._held: dict[str, int] = {}
         self._total = 0
+        self._promised: set[str] = set()  # addresses of streams that were woken
         self._waiting: deque[ActorRef[StreamMessage]] = deque()
         self._waiting_suspects: deque[ActorRef[StreamMessage]] = deque()
         self._suspect: tuple[str, str] | None = None
 
     def take(self, stream: ActorRef[StreamMessage]) -> bool:
         """Take a permit; when none is free the stream gets PermitFreed once there is one."""
-        if self._total >= self._limit:
+        if stream.address in self._promised:
+            self._promised.discard(stream.address)
+        elif self._free() <= 0:
             if stream not in self._waiting:
                 self._waiting.append(stream)
             return False
@@ -120,25 +125,26 @@ class PermitPool:
         """Give a permit back."""
         self._total -= 1
         self._held[stream.address] -= 1
-        self._wake_one()
+        self._wake()
 
     def forget(self, stream: ActorRef[StreamMessage]) -> None:
         """A stream's earlier instance is gone, and with it every permit that it held."""
         self._total -= self._held.pop(stream.address, 0)
+        self._promised.discard(stream.address)
         for line in (self._waiting, self._waiting_suspects):
             if stream in line:
                 line.remove(stream)
         if self._suspect is not None and self._suspect[0] == stream.address:
             self._suspect = None
             _wake(self._waiting_suspects)
-        self.pass_on()
+        self._wake()
 
-    def pass_on(self) -> None:
-        """Wake the next stream while permits are free: one that was woken in vain leaves them to
-        whoever waits behind it.
+    def pass_on(self, stream: ActorRef[StreamMessage]) -> None:
+        """A stream that was woken has taken what it can use: the rest is for whoever waits behind
+        it.
         """
-        if self._total < self._limit:
-            self._wake_one()
+        self._promised.discard(stream.address)
+        self._wake()
 
     def take_suspect(self, stream: ActorRef[StreamMessage], execution_id: str) -> bool:
         """Executions that were in flight at two deaths of the process run one at a time."""
@@ -155,12 +161,19 @@ class PermitPool:
             self._suspect = None
             _wake(self._waiting_suspects)
 
-    def _wake_one(self) -> None:
-        _wake(self._waiting)
+    def _free(self) -> int:
+        return self._limit - self._total - len(self._promised)
+
+    def _wake(self) -> None:
+        """Promise what is free to those who wait, in order."""
+        while self._waiting and self._free() > 0:
+            woken = _wake(self._waiting)
+            if woken is not None:
+                self._promised.add(woken.address)
 
 
-def _wake(line: deque[ActorRef[StreamMessage]]) -> None:
-    """Wake the first of the line that is not down."""
+def _wake(line: deque[ActorRef[StreamMessage]]) -> ActorRef[StreamMessage] | None:
+    """Wake the first of the line that is not down, and return it."""
     while line:
         stream = line.popleft()
         try:
@@ -168,4 +181,5 @@ def _wake(line: deque[ActorRef[StreamMessage]]) -> None:
         except ActorStopped:
             logger.debug("%s went down while it waited for a permit", stream.address)
             continue
-        return
+        return stream
+    return None

@@ -138,7 +138,7 @@ class ExecutionStream(Actor[StreamMessage]):
                 self._trigger(message)
             case PermitFreed():
                 self._desk.admit()
-                self._parts.permits.pass_on()
+                self._parts.permits.pass_on(self.ref)
             case TimerFired():
                 self._timer(message)
             case CancelExecution():

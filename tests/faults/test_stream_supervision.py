@@ -168,7 +168,7 @@ async def test_a_stream_that_is_given_up_gives_back_its_permits_and_places(
         for one in first:
             assert (await runtime.wait_for_completion(one, 10)).success
         results = await asyncio.gather(
-            *(runtime.trigger_and_wait("ep", {"number": n}) for n in range(4))
+            *(runtime.trigger_and_wait("ep", {"number": n}) for n in range(2))
         )
         assert all(one.success for one in results)
 
@@ -234,3 +234,23 @@ def stored_order(runtime) -> list[str]:
     finally:
         reader.close()
     return [one.summary.execution_id for one in reversed(found)]
+
+
+async def test_a_long_queue_of_one_stream_does_not_keep_the_permits_from_another(
+    line, line_runtime
+) -> None:
+    nodes = line("first")
+    runtime = line_runtime(nodes, a={}, b={}, config={"max_concurrent_executions": 1})
+    async with asyncio.timeout(LIMIT_S), runtime:
+        ended = []
+        runtime.subscribe_to_events(
+            ["execution_completed"], lambda event: ended.append(event.stream_id)
+        )
+        long = [await runtime.trigger("a", {"number": n}) for n in range(40)]
+        short = [await runtime.trigger("b", {"number": n}) for n in range(3)]
+        nodes.open_all()
+        for one in (*long, *short):
+            assert (await runtime.wait_for_completion(one)).success
+        await runtime.event_bus.settled("sub_1")
+        assert Counter(ended) == Counter(a=40, b=3)
+        assert Counter(ended[:8])["b"] == 3, ended
