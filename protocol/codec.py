@@ -17,4 +17,5 @@ encode: Final = _encoder.encode
 decode_record: Final = msgspec.msgpack.Decoder(JournalRecord).decode
 decode_state: Final = msgspec.msgpack.Decoder(ExecutionState).decode
 decode_event: Final = msgspec.msgpack.Decoder(EventBody).decode
+decode_events: Final = msgspec.msgpack.Decoder(list[EventBody]).decode
 decode_summary: Final = msgspec.msgpack.Decoder(Summary).decode

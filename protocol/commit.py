@@ -13,7 +13,7 @@ from greenroom.protocol.execution import Status
 from greenroom.protocol.optional_raw import OptionalRaw
 
 
-class StateKey(msgspec.Struct, frozen=True, array_like=True):
+class StateKey(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A key of shared state. `owner` is the stream's id for scope "stream", "" for scope
     "global".
     """
@@ -23,7 +23,7 @@ class StateKey(msgspec.Struct, frozen=True, array_like=True):
     key: str
 
 
-class StateRead(msgspec.Struct, frozen=True, array_like=True):
+class StateRead(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """What a step read: the version it saw; 0 means the key had never been written.
 
     `key` "" stands for the whole scope (read_all): its version is that of the scope's newest
@@ -34,7 +34,7 @@ class StateRead(msgspec.Struct, frozen=True, array_like=True):
     version: int
 
 
-class StateWrite(msgspec.Struct, frozen=True, omit_defaults=True):
+class StateWrite(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A write to shared state; value None deletes the key and leaves a tombstone with the new
     version.
     """
@@ -43,7 +43,7 @@ class StateWrite(msgspec.Struct, frozen=True, omit_defaults=True):
     value: OptionalRaw = None
 
 
-class IdempotencyClaim(msgspec.Struct, frozen=True, array_like=True):
+class IdempotencyClaim(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Claims `key` in `namespace` for this execution until `expires_at` (wall UTC seconds).
 
     A claim that stands already answers `duplicate` with the first execution's id when the digests
@@ -56,7 +56,7 @@ class IdempotencyClaim(msgspec.Struct, frozen=True, array_like=True):
     expires_at: float
 
 
-class NewEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+class NewEvent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """An event to append: `body` is an encoded `events.EventBody`; `payload` is kept beside it,
     read by seq.
     """
@@ -65,7 +65,7 @@ class NewEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     payload: OptionalRaw = None
 
 
-class CursorMove(msgspec.Struct, frozen=True, omit_defaults=True):
+class CursorMove(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Moves a log consumer's cursor from `expected` to `seq`, with `state` as its own record
     (None keeps it).
 
@@ -78,7 +78,7 @@ class CursorMove(msgspec.Struct, frozen=True, omit_defaults=True):
     state: OptionalRaw = None
 
 
-class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Summary(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """What a listing shows of an execution; written at accept and whenever the status changes."""
 
     execution_id: str
@@ -92,7 +92,7 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     error: str | None = None
 
 
-class Commit(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Commit(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """One transaction's worth of change.
 
     With `record`: one step of an execution. `ordinal` 0 accepts a new execution (expected_seq 0)
@@ -126,7 +126,7 @@ class OutcomeKind(StrEnum):
     UNAVAILABLE = "unavailable"  # the store cannot write now; submit again later
 
 
-class CommitOutcome(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class CommitOutcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """The writer's answer to one commit."""
 
     commit_id: int

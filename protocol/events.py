@@ -47,7 +47,7 @@ class EventType(StrEnum):
     CUSTOM = "custom"
 
 
-class Reference(msgspec.Struct, frozen=True, array_like=True):
+class Reference(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Stands for data over the inline limit: `kind` is "payload" (kept beside the event), "input"
     or "output" (of the event's execution), or "delivery" (the execution's input is the data);
     `size` is its length in encoded bytes.
@@ -57,7 +57,7 @@ class Reference(msgspec.Struct, frozen=True, array_like=True):
     size: int
 
 
-class EventBody(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class EventBody(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """An event as stored."""
 
     type: str

@@ -40,7 +40,7 @@ class Phase(StrEnum):
     BACKOFF = "backoff"  # runs again at `due`
 
 
-class Token(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Token(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """One position in the graph. Three counters that must not be mixed:
 
     `attempt` counts every dispatch of this visit (0 before the first), `failures` counts towards
@@ -58,7 +58,7 @@ class Token(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     due: float | None = None  # wall UTC seconds, with phase backoff
 
 
-class Accepted(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Accepted(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """What is fixed when an execution is accepted; part of its first journal record."""
 
     execution_id: str
@@ -74,7 +74,7 @@ class Accepted(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     idempotency_key: str | None = None
 
 
-class ExecutionState(msgspec.Struct, kw_only=True):
+class ExecutionState(msgspec.Struct, gc=False, kw_only=True):
     """The fold of one execution's journal up to `seq`.
 
     Mutable on purpose: `apply` changes it in place in O(patch), and exactly one owner (a stream,

@@ -16,8 +16,14 @@ from greenroom.protocol.commit import (
 )
 
 
-class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind"):
-    """Root of all of them."""
+class Message(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True, tag_field="kind"
+):
+    """Root of all of them.
+
+    Here and wherever a step makes structs, `gc=False`: they are trees and never part of a cycle,
+    and the garbage collector need not look at them.
+    """
 
 
 # --- to the store writer
@@ -94,7 +100,7 @@ class Trigger(Message, frozen=True, tag="trigger"):
     events: tuple[msgspec.Raw, ...] = ()  # encoded EventBody, appended before the execution's own
 
 
-class UpdateMade(msgspec.Struct, frozen=True, array_like=True):
+class UpdateMade(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A buffered `update(key, function)`: which registered function, with which extra arguments,
     made the value.
     """
@@ -104,7 +110,7 @@ class UpdateMade(msgspec.Struct, frozen=True, array_like=True):
     arguments: msgspec.Raw
 
 
-class NodeResult(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class NodeResult(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """How a node run ended. `error` None is success. Reads, writes and updates are its buffered
     shared state.
     """

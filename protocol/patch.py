@@ -9,7 +9,7 @@ import msgspec
 from greenroom.protocol.execution import Accepted, ExecutionState, Status, Token
 
 
-class Patch(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """The changes of one step. Absent fields change nothing.
 
     `tokens` maps a token's id to its new value, or to None when it is gone; `memory` sets keys,
@@ -35,7 +35,7 @@ class Patch(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     ended_at: float | None = None
 
 
-class Cause(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Cause(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """Why a record was written: the tick's kind, and the node run it closes, if any."""
 
     tick: str
@@ -44,7 +44,7 @@ class Cause(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     attempt: int = 0
 
 
-class JournalRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class JournalRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """One step of one execution. (execution, seq, incarnation) is the commit's id."""
 
     seq: int

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from greenroom.protocol.codec import decode_event
+from greenroom.protocol.codec import decode_event, decode_events
 from greenroom.protocol.errors import EventsPruned, StoreCorrupt
 from greenroom.protocol.events import EventBody
 from greenroom.storage.keys import KEY_END, NUMBER_MAX, pack_number, unpack_number
@@ -15,6 +15,7 @@ from greenroom.storage.tables import Table, Transaction
 
 CHUNK_BYTES: Final = 64 * 1024
 _CHUNKS_PAGE: Final = 8
+_WHOLE_FROM: Final = 64  # events wanted from which on a whole chunk is decoded at once
 
 
 def bodies(raw: bytes) -> list[msgspec.Raw]:
@@ -43,16 +44,31 @@ def read(txn: Transaction, from_seq: int, limit: int) -> list[tuple[int, EventBo
         for key, raw in page:
             if len(found) == limit:
                 return found
-            chunk = bodies(raw)
-            first = unpack_number(key) - len(chunk) + 1
+            left = limit - len(found)
+            decoded = _decode_whole(raw) if left >= _WHOLE_FROM else None
+            chunk = bodies(raw) if decoded is None else []
+            first = unpack_number(key) - len(decoded or chunk) + 1
             if first > start:
                 raise EventsPruned(first)
-            for body in chunk[start - first : start - first + limit - len(found)]:
-                found.append((start, _decode(start, body)))
-                start += 1
+            wanted = slice(start - first, start - first + left)
+            events = (
+                [_decode(seq, one) for seq, one in enumerate(chunk[wanted], start)]
+                if decoded is None
+                else decoded[wanted]
+            )
+            found += enumerate(events, start)
+            start += len(events)
         if len(page) < _CHUNKS_PAGE:
             break
     return found
+
+
+def _decode_whole(raw: bytes) -> list[EventBody] | None:
+    """Return the events of a chunk; None when one of them cannot be read, whichever it is."""
+    try:
+        return decode_events(raw)
+    except msgspec.MsgspecError:
+        return None
 
 
 def _decode(seq: int, body: msgspec.Raw) -> EventBody:

@@ -41,7 +41,7 @@ class StreamBinding:
         self.results: list[NodeResult] = []  # not delivered yet; on the nodes' loop only
 
 
-class NodeRun(msgspec.Struct, frozen=True, kw_only=True):
+class NodeRun(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One run of one node. `memory` is the run's own shallow copy of execution memory."""
 
     execution_id: str

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from functools import partial
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -15,7 +15,7 @@ from greenroom.actors.system.outcome_aggregator_handle import OutcomeAggregatorH
 from greenroom.protocol.codec import encode
 from greenroom.protocol.commit import NewEvent
 from greenroom.protocol.errors import StorageError, StoreUnavailable
-from greenroom.protocol.events import EventType
+from greenroom.protocol.events import EventBody, EventType
 from greenroom.protocol.goal import Goal
 from greenroom.protocol.goal_progress import measure, output_matchers
 from greenroom.protocol.limits import (
@@ -25,7 +25,7 @@ from greenroom.protocol.limits import (
 )
 from greenroom.protocol.messages import CatchUp, ConsumerMessage, FoldTick, WriterMessage
 from greenroom.protocol.new_event import new_event
-from greenroom.protocol.outcomes import OutcomeFold, fold_event
+from greenroom.protocol.outcomes import FOLDED, OutcomeFold, fold_event
 from greenroom.storage.store import Store
 
 logger = logging.getLogger("greenroom.goals")
@@ -107,8 +107,9 @@ class OutcomeAggregator(Actor[ConsumerMessage]):
         while True:
             page = consumer.page()
             for seq, body in page:
-                data = self._data.event(seq, body)
-                if fold_event(self._fold, body, partial(getattr, data, "data"), self._matchers):
+                if body.type in FOLDED and fold_event(
+                    self._fold, body, partial(self._data_of, seq, body), self._matchers
+                ):
                     self._folded += 1
                     self._hops = max(self._hops, body.hops)
                 consumer.seen = seq
@@ -119,6 +120,9 @@ class OutcomeAggregator(Actor[ConsumerMessage]):
             if last:
                 return True
             await asyncio.sleep(0)
+
+    def _data_of(self, seq: int, body: EventBody) -> dict[str, Any]:
+        return self._data.event(seq, body).data
 
     async def _commit(self) -> bool:
         events = self._report()

@@ -5,7 +5,7 @@ import msgspec
 from greenroom.protocol.execution import Accepted
 
 
-class Accept(msgspec.Struct, frozen=True, kw_only=True):
+class Accept(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A new execution, with its input as the first `memory`.
 
     With `permit` the first node is dispatched at once, else the execution is queued.
@@ -16,19 +16,19 @@ class Accept(msgspec.Struct, frozen=True, kw_only=True):
     permit: bool
 
 
-class Dispatch(msgspec.Struct, frozen=True):
+class Dispatch(msgspec.Struct, frozen=True, gc=False):
     """A permit was granted to a ready token, or a backoff came due while a permit is held."""
 
     token_id: int
 
 
-class Requeue(msgspec.Struct, frozen=True):
+class Requeue(msgspec.Struct, frozen=True, gc=False):
     """A backoff came due and no permit is held: the execution queues for one."""
 
     token_id: int
 
 
-class NodeSucceeded(msgspec.Struct, frozen=True):
+class NodeSucceeded(msgspec.Struct, frozen=True, gc=False):
     """A node run returned. `outputs` are encoded values; `route` is a router's own choice."""
 
     token_id: int
@@ -39,7 +39,7 @@ class NodeSucceeded(msgspec.Struct, frozen=True):
     route: str | None = None
 
 
-class NodeErrored(msgspec.Struct, frozen=True):
+class NodeErrored(msgspec.Struct, frozen=True, gc=False):
     """A node run failed. `error_types` are what `retry_on` may name: class names over the MRO, and
     error codes.
     """
@@ -53,7 +53,7 @@ class NodeErrored(msgspec.Struct, frozen=True):
     retryable: bool = True
 
 
-class Conflicted(msgspec.Struct, frozen=True):
+class Conflicted(msgspec.Struct, frozen=True, gc=False):
     """The closing step of a `synchronized` node run lost its race for `keys`; nothing of it was
     stored.
     """
@@ -64,7 +64,7 @@ class Conflicted(msgspec.Struct, frozen=True):
     keys: tuple[str, ...]
 
 
-class Recover(msgspec.Struct, frozen=True):
+class Recover(msgspec.Struct, frozen=True, gc=False):
     """The owner is new and nothing of the execution runs any more.
 
     `process_death` counts the end of the owner against the nodes that were in flight.
@@ -74,13 +74,13 @@ class Recover(msgspec.Struct, frozen=True):
     permit: bool
 
 
-class Cancel(msgspec.Struct, frozen=True):
+class Cancel(msgspec.Struct, frozen=True, gc=False):
     """Someone asked for the end of the execution."""
 
     reason: str = ""
 
 
-class Hold(msgspec.Struct, frozen=True):
+class Hold(msgspec.Struct, frozen=True, gc=False):
     """The execution cannot go on without a person."""
 
     reason: str

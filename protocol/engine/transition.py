@@ -7,7 +7,7 @@ from greenroom.protocol.execution import Status
 from greenroom.protocol.patch import Cause, Patch
 
 
-class RunNode(msgspec.Struct, frozen=True):
+class RunNode(msgspec.Struct, frozen=True, gc=False):
     """Run the node's function; its end comes back as a tick with the same visit and attempt."""
 
     token_id: int
@@ -16,20 +16,20 @@ class RunNode(msgspec.Struct, frozen=True):
     attempt: int
 
 
-class StartTimer(msgspec.Struct, frozen=True):
+class StartTimer(msgspec.Struct, frozen=True, gc=False):
     """Tick at `due` (wall UTC seconds): Dispatch while a permit is held, else Requeue."""
 
     token_id: int
     due: float
 
 
-class StopNode(msgspec.Struct, frozen=True):
+class StopNode(msgspec.Struct, frozen=True, gc=False):
     """Stop the token's node run; its end is stale from now on."""
 
     token_id: int
 
 
-class Finish(msgspec.Struct, frozen=True):
+class Finish(msgspec.Struct, frozen=True, gc=False):
     """The execution has ended, or is held: give its permit back, drop its timers, release who
     waits.
     """
@@ -40,7 +40,7 @@ class Finish(msgspec.Struct, frozen=True):
 Command = RunNode | StartTimer | StopNode | Finish
 
 
-class Transition(msgspec.Struct, frozen=True):
+class Transition(msgspec.Struct, frozen=True, gc=False):
     """One step. Commit `patch` and `events` together, then carry out `commands` in order."""
 
     patch: Patch
