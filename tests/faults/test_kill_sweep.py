@@ -8,8 +8,10 @@ INPUTS = {"e0": "odd", "e1": "even", "e2": "a longer text", "e3": "more text."}
 SHARED = [0, 1]
 
 
-def check_recovered(place, expected, name) -> None:
-    """Look at what the killed process left, finish it in a new one, and compare."""
+def check_recovered(place, expected, name) -> int:
+    """Look at what the killed process left, finish it in a new one, and compare; returns how many
+    nodes were in flight.
+    """
     assert place.problems() == [], name
     acknowledged = set(place.heard("accepted"))
     found = place.look() if place.store.joinpath("data.mdb").exists() else None
@@ -32,6 +34,7 @@ def check_recovered(place, expected, name) -> None:
     assert ended == expected, name
     assert place.heard("total") == [sum(len(text) for text in INPUTS.values())], name
     assert place.problems() == [], name
+    return 0 if found is None else len(found.in_flight)
 
 
 def check_ledger(entered, found, name) -> None:
@@ -56,12 +59,41 @@ def test_no_kill_loses_repeats_or_changes_anything(new_place, point, concurrent)
     assert set(expected) == set(INPUTS)
     passed = whole.heard("passed")[0][point]
 
-    killed = 0
+    killed = in_flight = 0
     for k in range(1, passed + 1):
         place = new_place(k)
         status = place.run(inputs=INPUTS, concurrent=concurrent, kill=[point, k])
         # Groups differ in size from run to run, so the last boundaries may not be reached.
         assert status in (0, -9), place.said()
         killed += status == -9
-        check_recovered(place, expected, f"{point} {k}")
+        in_flight += check_recovered(place, expected, f"{point} {k}")
     assert killed >= passed * 2 // 3
+    assert in_flight > killed // 2
+
+
+@pytest.mark.parametrize("point", ["before", "after"])
+@pytest.mark.parametrize("first", [6, 14, 22])
+def test_a_second_kill_during_recovery_changes_nothing_either(new_place, point, first) -> None:
+    whole = new_place("whole")
+    assert whole.run(inputs=INPUTS, concurrent=3) == 0, whole.said()
+    expected = {key: (one["output"], one["path"]) for key, one in whole.results().items()}
+    killed = 0
+    for second in range(1, 10):
+        name = f"{point} {first}, then {second}"
+        place = new_place(second)
+        assert place.run(inputs=INPUTS, concurrent=3, kill=["after", first]) in (0, -9), name
+        acknowledged = set(place.heard("accepted"))
+        closed = place.look().closed
+        before = len(place.entered())
+        status = place.run(wait=sorted(acknowledged), concurrent=3, kill=[point, second])
+        assert status in (0, -9), (name, place.said())
+        killed += status == -9
+        repeated = [
+            line
+            for line in place.entered()[before:]
+            if (line["execution"], line["node"], line["visit"]) in closed
+        ]
+        assert repeated == [], name
+        assert acknowledged <= set(place.look().status), name
+        check_recovered(place, expected, name)
+    assert killed

@@ -162,3 +162,69 @@ async def test_a_stop_releases_whoever_waits_with_the_execution_id(line, line_ru
         for one in await asyncio.gather(*waiting, return_exceptions=True):
             assert isinstance(one, RuntimeStopped)
             assert "a" in str(one)
+
+
+async def test_a_stop_while_the_store_cannot_write_keeps_its_deadline_and_the_work(
+    line, line_runtime
+) -> None:
+    nodes = line("middle")
+    broken = False
+
+    def failing(name: str) -> None:
+        if broken and name == "commit.before_sync":
+            raise OSError(28, "No space left on device")
+
+    def factory(path, options):
+        return open_store(path, options=options, failpoint=failing)
+
+    runtime = line_runtime(nodes, config={"shutdown_timeout_s": 0.3}, store_factory=factory)
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(30):
+        async with runtime:
+            accepted = [await runtime.trigger("ep", {"number": n}) for n in range(3)]
+            await nodes.entered["middle"].wait()
+            broken = True
+            nodes.open_all()
+            with pytest.raises(StoreUnavailable):
+                await runtime.trigger("ep", {"number": 9})
+            began = loop.time()
+        assert loop.time() - began < 10
+        broken = False
+        async with runtime:
+            results = [await runtime.wait_for_completion(one) for one in accepted]
+            assert [one.output["answer"] for one in results] == [1, 3, 5]
+
+
+async def test_a_stream_that_crashes_while_the_store_cannot_write_waits_for_it(
+    line, line_runtime
+) -> None:
+    """However long that takes, it is not given up for a fault that is not its own."""
+    nodes = line("middle")
+    broken = False
+
+    def failing(name: str) -> None:
+        if broken:
+            raise OSError(28, "No space left on device")
+
+    def factory(path, options):
+        return open_store(path, options=options, failpoint=failing)
+
+    runtime = line_runtime(nodes, store_factory=factory)
+    given_up = []
+    runtime.on_stream_failed(lambda stream, error: given_up.append(stream))
+    async with asyncio.timeout(30), runtime:
+        accepted = [await runtime.trigger("ep", {"number": n}) for n in range(3)]
+        await nodes.entered["middle"].wait()
+        broken = True
+        with pytest.raises(StoreUnavailable):
+            await runtime.trigger("ep", {"number": 9})
+        stream = runtime.get_stream("ep")
+        stream.ref.kill()
+        await asyncio.sleep(3)  # more than its supervisor's patience with crashes
+        assert not given_up
+        waiting = asyncio.create_task(runtime.trigger("ep", {"number": 3}))
+        nodes.open_all()
+        broken = False
+        accepted.append(await waiting)
+        results = [await runtime.wait_for_completion(one) for one in accepted]
+        assert [one.output["answer"] for one in results] == [1, 3, 5, 7]
