@@ -6,7 +6,9 @@ runtime nothing at all: no message, no task, no memory.
 
 import logging
 from collections import deque
+from typing import Final
 
+from greenroom.actors.kernel.clock import Clock, SystemClock
 from greenroom.actors.kernel.ref import ActorRef
 from greenroom.actors.kernel.synchronisation import new_lock
 from greenroom.protocol.errors import (
@@ -15,10 +17,12 @@ from greenroom.protocol.errors import (
     StoreStalled,
     StreamUnavailable,
 )
+from greenroom.protocol.limits import PRIORITY_STEP_S
 from greenroom.protocol.messages import PermitFreed, StreamMessage
 
 logger = logging.getLogger("greenroom.stream")
 
+CLOCK: Final = SystemClock()
 RETRY_AFTER_S = 1.0  # a hint: a queue that is full now has usually moved on within a second
 
 
@@ -100,22 +104,27 @@ class PermitPool:
     queue of one stream would keep all others waiting.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, clock: Clock = CLOCK) -> None:
         self._limit = limit
         self._held: dict[str, int] = {}
         self._total = 0
         self._promised: set[str] = set()  # addresses of streams that were woken
-        self._waiting: deque[ActorRef[StreamMessage]] = deque()
+        self._clock = clock
+        self._waiting: dict[ActorRef[StreamMessage], tuple[float, int]] = {}  # since, priority
         self._waiting_suspects: deque[ActorRef[StreamMessage]] = deque()
         self._suspect: tuple[str, str] | None = None
 
-    def take(self, stream: ActorRef[StreamMessage]) -> bool:
-        """Take a permit; when none is free the stream gets PermitFreed once there is one."""
+    def take(self, stream: ActorRef[StreamMessage], priority: int = 0) -> bool:
+        """Take a permit; when none is free the stream gets PermitFreed once there is one.
+
+        Streams are woken in turn, whatever the length of their lines. `priority` is that of the
+        first in the stream's line, and counts as it does within the line: one is worth a minute.
+        """
         if stream.address in self._promised:
             self._promised.discard(stream.address)
         elif self._free() <= 0:
-            if stream not in self._waiting:
-                self._waiting.append(stream)
+            since, _ = self._waiting.get(stream) or (self._clock.monotonic(), 0)
+            self._waiting[stream] = (since, priority)
             return False
         self._total += 1
         self._held[stream.address] = self._held.get(stream.address, 0) + 1
@@ -131,12 +140,12 @@ class PermitPool:
         """A stream's earlier instance is gone, and with it every permit that it held."""
         self._total -= self._held.pop(stream.address, 0)
         self._promised.discard(stream.address)
-        for line in (self._waiting, self._waiting_suspects):
-            if stream in line:
-                line.remove(stream)
+        self._waiting.pop(stream, None)
+        if stream in self._waiting_suspects:
+            self._waiting_suspects.remove(stream)
         if self._suspect is not None and self._suspect[0] == stream.address:
             self._suspect = None
-            _wake(self._waiting_suspects)
+            self._wake_suspect()
         self._wake()
 
     def pass_on(self, stream: ActorRef[StreamMessage]) -> None:
@@ -159,7 +168,7 @@ class PermitPool:
         """The suspect made progress, or ended."""
         if self._suspect is not None and self._suspect[1] == execution_id:
             self._suspect = None
-            _wake(self._waiting_suspects)
+            self._wake_suspect()
 
     def _free(self) -> int:
         return self._limit - self._total - len(self._promised)
@@ -167,19 +176,25 @@ class PermitPool:
     def _wake(self) -> None:
         """Promise what is free to those who wait, in order."""
         while self._waiting and self._free() > 0:
-            woken = _wake(self._waiting)
-            if woken is not None:
-                self._promised.add(woken.address)
+            stream = min(self._waiting, key=self._order)
+            del self._waiting[stream]
+            if _woken(stream):
+                self._promised.add(stream.address)
+
+    def _order(self, stream: ActorRef[StreamMessage]) -> float:
+        since, priority = self._waiting[stream]
+        return since - priority * PRIORITY_STEP_S
+
+    def _wake_suspect(self) -> None:
+        while self._waiting_suspects and not _woken(self._waiting_suspects.popleft()):
+            pass  # that one is down: the next
 
 
-def _wake(line: deque[ActorRef[StreamMessage]]) -> ActorRef[StreamMessage] | None:
-    """Wake the first of the line that is not down, and return it."""
-    while line:
-        stream = line.popleft()
-        try:
-            stream.tell(PermitFreed(), control=True)
-        except ActorStopped:
-            logger.debug("%s went down while it waited for a permit", stream.address)
-            continue
-        return stream
-    return None
+def _woken(stream: ActorRef[StreamMessage]) -> bool:
+    """Tell the stream that it may take a permit; False when it is down."""
+    try:
+        stream.tell(PermitFreed(), control=True)
+    except ActorStopped:
+        logger.debug("%s went down while it waited for a permit", stream.address)
+        return False
+    return True

@@ -41,6 +41,7 @@ class AdmissionDesk:
         owner: DeskOwner,
     ) -> None:
         self._limit = entry_point.max_concurrent
+        self._priority = entry_point.priority
         self._permits = permits
         self._stream = stream
         self._owner = owner
@@ -48,9 +49,15 @@ class AdmissionDesk:
         self.line = WaitingLine()
         self.running = 0
 
-    def take(self, live: Live) -> bool:
-        """Give the execution a permit, if there is one."""
-        if self._closed or self.running >= self._limit or not self._permits.take(self._stream):
+    def take(self, live: Live, priority: int | None = None) -> bool:
+        """Give the execution a permit, if there is one; `priority` is its own, if known."""
+        if (
+            self._closed
+            or self.running >= self._limit
+            or not self._permits.take(
+                self._stream, self._priority if priority is None else priority
+            )
+        ):
             return False
         self.running += 1
         live.permit = True
@@ -75,19 +82,19 @@ class AdmissionDesk:
                 self.line.leave(place.execution_id)  # it ended, or goes on, without the line
                 continue
             crashes = live.state.tokens[token_id].crashes
-            if not self._may_start(live, crashes):
+            if not self._may_start(live, crashes, live.state.accepted.priority):
                 self._owner.let_go(live)
                 return
             self.line.leave(place.execution_id)
             self._owner.step(live, Pending(Dispatch(token_id)))
 
-    def _may_start(self, live: Live, crashes: int) -> bool:
+    def _may_start(self, live: Live, crashes: int, priority: int) -> bool:
         """Whoever was in flight at two deaths of the process runs alone."""
         if crashes >= SUSPECT_CRASHES and not self._permits.take_suspect(
             self._stream, live.execution_id
         ):
             return False
-        return self.take(live)
+        return self.take(live, priority)
 
     def close(self) -> None:
         """Start nobody any more: the stream drains."""
