@@ -37,15 +37,16 @@ class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     A function node runs the callable registered as `function` (default: the node's id) with its
     `input_keys`; what it returns is stored under `output_keys`. A router node picks its next node
-    from `routes` by the value of `route_on`, looked up in its input, then in memory: the exact key
-    first, then "default"; without `route_on` by "success" or "failure".
+    from `routes` by the value of `route_on`, looked up in its input, then in memory, or by what its
+    `function` returns, if it has one: the exact key first, then the first key that is part of the
+    value, then "default"; with neither by "success" or "failure".
 
     `max_retries` is the number of attempts in all: 0 and 1 both mean one. `retry_on` names errors
     (class names or codes) that are worth another attempt; empty means every error. The wait before
     attempt n + 1 is `backoff_initial_s * backoff_factor ** (n - 1)`, at most `backoff_max_s`
     seconds. `max_node_visits` 0 means no limit; `nullable_output_keys` may be missing from the
-    output and are reset on every new visit. `inline` runs the callable on the stream's own loop
-    without a task of its own: only for short code that never waits. `timeout_s` must be None.
+    output and are reset on every new visit. `inline` calls a plain function on the nodes'
+    loop itself: only for short code that never waits. `timeout_s` must be None.
 
     `name` defaults to the id. Fields that need a language model are accepted at their defaults.
     """

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from greenroom.actors.host.assembly import StoreFactory, open_durable_store
 from greenroom.actors.host.create import create_agent_runtime
 from greenroom.actors.host.runtime import AgentRuntime
+from greenroom.actors.host.store_factory import StoreFactory, open_durable_store
 from greenroom.actors.nodes.functions import CONTEXT_PARAMETER
 from greenroom.protocol.config import AgentRuntimeConfig
 from greenroom.protocol.engine.conditions import compile_condition

@@ -3,14 +3,13 @@
 A start that fails half-way takes down what it had built; nothing is left open or locked.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
-
-from msgspec import Raw
 
 from greenroom.actors.host.completion_board import CompletionBoard
 from greenroom.actors.host.event_consumers import event_driven, forget_others
@@ -18,17 +17,16 @@ from greenroom.actors.host.orphans import hold_orphans
 from greenroom.actors.host.recovery_report import RecoveryReport
 from greenroom.actors.host.registrations import Registrations
 from greenroom.actors.host.stall_watch import StallWatch
-from greenroom.actors.host.submission import Submission
+from greenroom.actors.host.store_factory import StoreFactory
+from greenroom.actors.host.streams import StreamFailedHandler, Streams
 from greenroom.actors.host.webhook_sink import RuntimeWebhookSink
 from greenroom.actors.kernel.ref import ActorRef
 from greenroom.actors.kernel.specs import ChildSpec, SupervisorSpec
-from greenroom.actors.kernel.supervisor_ref import SupervisorRef
 from greenroom.actors.kernel.system import ActorSystem
 from greenroom.actors.kernel.watchdog import Watchdog
 from greenroom.actors.nodes.host import NodesHost
 from greenroom.actors.nodes.runner import NodeRunner
 from greenroom.actors.stream.admission import AdmissionGate, PermitPool
-from greenroom.actors.stream.execution_stream import ExecutionStream
 from greenroom.actors.stream.parts import StreamParts
 from greenroom.actors.system.event_bus import EventBus
 from greenroom.actors.system.event_bus_handle import EventBusHandle
@@ -40,45 +38,33 @@ from greenroom.actors.system.state_manager_handle import StateManagerHandle
 from greenroom.actors.system.store_writer import StoreWriter, WriterSlot
 from greenroom.actors.triggers.event_driven import EventDrivenTrigger
 from greenroom.actors.triggers.webhook_server import WebhookServer
-from greenroom.protocol.codec import encode
-from greenroom.protocol.commit import Commit, CommitOutcome, NewEvent
+from greenroom.protocol.commit import CommitOutcome
 from greenroom.protocol.config import AgentRuntimeConfig
+from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.errors import (
-    ActorError,
     EntryPointNotFound,
     RuntimeStopped,
-    StreamUnavailable,
     SupervisionFailed,
 )
-from greenroom.protocol.events import EventBody, EventType
 from greenroom.protocol.execution import TERMINAL, ExecutionState, Status
 from greenroom.protocol.goal import Goal
 from greenroom.protocol.messages import (
-    Barrier,
-    CommitNow,
-    Drain,
-    StreamMessage,
     Trigger,
     WriterMessage,
 )
-from greenroom.protocol.values import encode_value
-from greenroom.storage.lmdb_store import open_store
 from greenroom.storage.reader import Reader
 from greenroom.storage.store import Store, StoreOptions
 
-StoreFactory = Callable[[Path, StoreOptions], Store]
-
 logger = logging.getLogger("greenroom.host")
 
-READY_S: Final = 60.0
-"""The longest wait for an actor's first start; recovering many executions takes a while."""
+START_S: Final = 15.0
+"""The longest wait for the first start of one of the system's own actors."""
 
 RESTARTS_MAX: Final = 10
 RESTART_WINDOW_S: Final = 10.0
 """Nobody can work without the system's actors, so they are given up later than a stream is."""
 
-STREAM_RESTARTS_MAX: Final = 5
-STREAM_WINDOW_S: Final = 10.0
+STOP_MARGIN_S: Final = 5.0
 
 
 class Assembly:
@@ -87,7 +73,7 @@ class Assembly:
     system: ActorSystem
     store: Store
     writer: ActorRef[WriterMessage]
-    streams: SupervisorRef
+    streams: Streams
 
     def __init__(
         self,
@@ -99,7 +85,7 @@ class Assembly:
         bus: EventBusHandle,
         state: StateManagerHandle,
         aggregator: OutcomeAggregatorHandle,
-        on_stream_failed: Callable[[str, BaseException | None], None],
+        on_stream_failed: Sequence[StreamFailedHandler],
         store_factory: StoreFactory,
     ) -> None:
         self._path = path
@@ -119,9 +105,6 @@ class Assembly:
         self.interest = EventInterest()
         self._writer_slot = WriterSlot()
         self.board = CompletionBoard(self.ended_state)
-        self.parts: dict[str, StreamParts] = {}
-        self.refs: dict[str, ActorRef[StreamMessage]] = {}
-        self.submissions: dict[str, Submission] = {}
         self.webhooks: WebhookServer | None = None
         self.report = RecoveryReport()
 
@@ -156,8 +139,6 @@ class Assembly:
         )
         webhooks = self._open_webhooks()
         await self._start_streams()
-        gates = [parts.gate for parts in self.parts.values()]
-        StallWatch(self.system, self._writer_slot, self.board, gates).start()
         await self._start_consumers()
         await self._start_webhooks(webhooks)
 
@@ -178,8 +159,14 @@ class Assembly:
         self._stack.callback(self._state.detach)
 
     async def _spawn(self, name: str, kind: Callable[..., Any], *arguments: Any) -> ActorRef[Any]:
-        ref = self.system.spawn(ChildSpec(name, partial(kind, *arguments), start_timeout=READY_S))
-        await ref.ready()
+        ref = self.system.spawn(ChildSpec(name, partial(kind, *arguments)))
+        try:
+            async with asyncio.timeout(START_S):
+                await ref.ready()
+        except TimeoutError:
+            raise SupervisionFailed(
+                f"{name} did not start within {START_S:g} s: the log of 'greenroom' says why"
+            ) from None
         return ref
 
     async def _start_streams(self) -> None:
@@ -193,8 +180,11 @@ class Assembly:
             turns=self._state.turns,
             goal=self._goal,
         )
-        for spec in self._entry_points.values():
-            self.parts[spec.id] = StreamParts(
+        self.streams = Streams(self.system, self.nodes, self.board, self._on_stream_failed)
+        self._stack.push_async_callback(self._stop_streams)
+
+        def make(spec: EntryPointSpec, gate: AdmissionGate) -> StreamParts:
+            return StreamParts(
                 entry_point=spec,
                 plan=self._plan,
                 goal_id=self._goal.id,
@@ -205,33 +195,24 @@ class Assembly:
                 runner=runner,
                 board=self.board,
                 permits=permits,
-                gate=AdmissionGate(spec.id, spec.max_queued, spec.max_concurrent),
+                gate=gate,
                 known_functions=self._functions.__contains__,
                 process_death=not self.store.closed_cleanly,
             )
-        self.streams = self.system.supervise(
-            SupervisorSpec(
-                "streams",
-                tuple(
-                    ChildSpec(spec_id, partial(ExecutionStream, parts), start_timeout=READY_S)
-                    for spec_id, parts in self.parts.items()
-                ),
-                restarts_max=STREAM_RESTARTS_MAX,
-                window_s=STREAM_WINDOW_S,
-                on_intensity="give_up",
-                on_child_failed=self._stream_given_up,
-            )
+
+        await self.streams.start(self._entry_points, make)
+        found = self.streams.recovered()
+        held = dict(self._orphans)
+        for one in found:
+            held.update(one.held)
+        self.report = RecoveryReport(
+            recovered=sum(one.recovered for one in found),
+            queued=sum(one.queued for one in found),
+            waiting=sum(one.waiting for one in found),
+            held=held,
         )
-        for spec_id in self.parts:
-            ref = self.system.ref(f"streams/{spec_id}")
-            if ref is None:
-                raise SupervisionFailed(f"stream {spec_id!r} has no address")
-            self.refs[spec_id] = ref
-            self.submissions[spec_id] = Submission(
-                spec_id, ref, self.parts[spec_id].gate, self.board
-            )
-            await ref.ready()
-        self.report = self._collect_report()
+        gates = [parts.gate for parts in self.streams.parts.values()]
+        StallWatch(self.system, self._writer_slot, self.board, gates).start()
 
     async def _start_consumers(self) -> None:
         """What reads the log: the aggregator, and the entry points that events drive."""
@@ -289,47 +270,11 @@ class Assembly:
 
     async def submit(self, entry_point: str, trigger: Trigger) -> CommitOutcome:
         """Send a trigger to its stream and wait for its commit; see Submission."""
-        return await self.submissions[entry_point].submit(trigger)
+        return await self.streams.submissions[entry_point].submit(trigger)
 
     def knows(self, execution_id: str) -> bool:
         """True when the store has an execution of that id."""
         return self.store.read(lambda reader: reader.execution(execution_id)) is not None
-
-    def _collect_report(self) -> RecoveryReport:
-        found = [parts.recovered for parts in self.parts.values()]
-        held = dict(self._orphans)
-        for one in found:
-            held.update(one.held)
-        return RecoveryReport(
-            recovered=sum(one.recovered for one in found),
-            queued=sum(one.queued for one in found),
-            waiting=sum(one.waiting for one in found),
-            held=held,
-        )
-
-    def _stream_given_up(self, address: str, error: BaseException | None) -> None:
-        stream = address.rpartition("/")[2]
-        self.parts[stream].give_up(self.refs[stream], "it failed too often")
-        self.board.refuse(partial(_stream_is_down, stream), stream)
-        data = Raw(encode_value({"error": str(error) if error is not None else ""}))
-        body = EventBody(
-            type=EventType.STREAM_FAILED, at=self.system.clock.now(), stream=stream, data=data
-        )
-        commit = Commit(
-            commit_id=0, stream="", incarnation=0, events=(NewEvent(Raw(encode(body))),)
-        )
-        self.writer.ask(CommitNow(commit=commit), control=True)
-        self.nodes.call_soon(partial(self._on_stream_failed, stream, error))
-
-    async def restart_stream(self, stream: str) -> bool:
-        """True once it serves again, False when it is not down. Raises StreamUnavailable."""
-        if not await self.streams.restart_child(stream):
-            return False
-        try:
-            await self.refs[stream].ready()
-        except ActorError as error:
-            raise StreamUnavailable(f"entry point {stream!r} failed again") from error
-        return True
 
     def ended_state(self, execution_id: str) -> ExecutionState | None:
         """The state of an execution that ended or is held, None for any other."""
@@ -349,47 +294,13 @@ class Assembly:
 
     async def close(self) -> None:
         """Let nodes in flight finish within the deadline, make everything durable, take it down."""
-        await self._drain_streams()
+        await self.streams.drain(self._config.shutdown_timeout_s)
         self.board.close(RuntimeStopped)
         await self._stack.aclose()
 
-    async def _drain_streams(self) -> None:
-        drains = [
-            ref.ask(Drain(), control=True, timeout=self._config.shutdown_timeout_s)
-            for ref in self.refs.values()
-        ]
-        for stream, drained in zip(self.refs, drains, strict=True):
-            try:
-                await drained
-            except TimeoutError:
-                logger.info("stream %s: nodes in flight will run again at the next start", stream)
-            except ActorError as error:
-                logger.info("stream %s is down and has nothing to finish: %s", stream, error)
+    async def _stop_streams(self) -> None:
+        await self.streams.stop()
 
     async def _stop_system(self) -> None:
-        if self.refs:
-            await self.system.root.terminate_child("streams")
-        await self._settle_writer()
-        await self.system.stop_async(self._config.shutdown_timeout_s + 5.0)
-
-    async def _settle_writer(self) -> None:
-        """What the streams sent last is durable before the writer stops."""
-        writer = getattr(self, "writer", None)
-        if writer is None or not writer.is_alive():
-            return
-        try:
-            await writer.ask(Barrier(), control=True, timeout=READY_S)
-        except TimeoutError:
-            logger.warning("the store writer did not answer before the stop")
-
-
-def _stream_is_down(stream: str, execution_id: str) -> StreamUnavailable:
-    return StreamUnavailable(
-        f"entry point {stream!r} went down before it answered: whether execution "
-        f"{execution_id!r} was accepted is not known, and repeating it with that id is safe"
-    )
-
-
-def open_durable_store(path: Path, options: StoreOptions) -> Store:
-    """The store that runtimes use: LMDB in the folder `path`."""
-    return open_store(path, options=options)
+        """The writer is stopped last, and commits first what is in its mailbox."""
+        await self.system.stop_async(self._config.shutdown_timeout_s + STOP_MARGIN_S)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from greenroom.actors.host.assembly import StoreFactory, open_durable_store
 from greenroom.actors.host.runtime import AgentRuntime
+from greenroom.actors.host.store_factory import StoreFactory, open_durable_store
 from greenroom.protocol.checkpoint import CheckpointConfig
 from greenroom.protocol.config import AgentRuntimeConfig
 from greenroom.protocol.entry_point import EntryPointSpec

@@ -5,11 +5,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from greenroom.actors.host.assembly import Assembly, StoreFactory, open_durable_store
+from greenroom.actors.host.assembly import Assembly
 from greenroom.actors.host.lifecycle import Lifecycle
 from greenroom.actors.host.recovery_report import RecoveryReport
 from greenroom.actors.host.registrations import Registrations
+from greenroom.actors.host.store_factory import StoreFactory, open_durable_store
 from greenroom.actors.host.stream_handle import StreamHandle
+from greenroom.actors.host.streams import StreamFailedHandler
 from greenroom.actors.host.triggering import build_trigger, execution_of
 from greenroom.actors.host.waiting import await_end, run_to_end
 from greenroom.actors.kernel.clock import SystemClock
@@ -33,8 +35,6 @@ from greenroom.protocol.errors import (
 from greenroom.protocol.goal import Goal
 from greenroom.protocol.graph import GraphSpec
 from greenroom.protocol.messages import CancelExecution, Trigger
-
-StreamFailedHandler = Callable[[str, BaseException | None], None]
 
 
 class AgentRuntime:
@@ -89,6 +89,12 @@ class AgentRuntime:
         self._report = RecoveryReport()
         self._on_stream_failed: list[StreamFailedHandler] = []
         self.intro_message = ""
+        for spec in graph.async_entry_points:
+            self._registrations.add_entry_point(spec)
+
+    def __repr__(self) -> str:
+        state = "running" if self.is_running else "stopped"
+        return f"<AgentRuntime {self.graph.id!r} at {str(self._path)!r}, {state}>"
 
     # --- before the start
 
@@ -154,7 +160,7 @@ class AgentRuntime:
             bus=self._bus,
             state=self._state,
             aggregator=self._aggregator,
-            on_stream_failed=self._stream_failed,
+            on_stream_failed=self._on_stream_failed,
             store_factory=self._store_factory,
         )
         await assembly.open()
@@ -179,10 +185,6 @@ class AgentRuntime:
         traceback: TracebackType | None,
     ) -> None:
         await self.stop()
-
-    def _stream_failed(self, stream: str, error: BaseException | None) -> None:
-        for handler in self._on_stream_failed:
-            handler(stream, error)
 
     # --- work
 
@@ -267,7 +269,7 @@ class AgentRuntime:
         self._registrations.entry_point(entry_point_id)
         message = CancelExecution(execution_id=execution_id, reason=reason)
         try:
-            return bool(await assembly.refs[entry_point_id].ask(message))
+            return bool(await assembly.streams.refs[entry_point_id].ask(message))
         except ActorStopped as error:
             raise StreamUnavailable(f"entry point {entry_point_id!r} is down") from error
 
@@ -292,9 +294,9 @@ class AgentRuntime:
 
         Raises RuntimeNotRunning, EntryPointNotFound, StreamUnavailable when it fails again.
         """
-        assembly = self._running()
+        streams = self._running().streams
         self._registrations.entry_point(entry_point_id)
-        return await assembly.restart_stream(entry_point_id)
+        return await streams.restart(entry_point_id)
 
     # --- what there is
 
@@ -304,10 +306,10 @@ class AgentRuntime:
 
     def get_stream(self, entry_point_id: str) -> StreamHandle | None:
         """A handle of the entry point's stream; None when unknown, or not running. Any thread."""
-        assembly = self._assembly
-        if assembly is None or entry_point_id not in assembly.refs:
+        streams = None if self._assembly is None else self._assembly.streams
+        if streams is None or entry_point_id not in streams.refs:
             return None
-        return StreamHandle(self, assembly.parts[entry_point_id], assembly.refs[entry_point_id])
+        return StreamHandle(self, streams.parts[entry_point_id], streams.refs[entry_point_id])
 
     async def get_goal_progress(self) -> dict[str, Any]:
         """How far the goal is reached, from everything that the store has seen."""
@@ -387,7 +389,7 @@ class AgentRuntime:
         self, entry_point_id: str, input_data: Mapping[str, Any] | None, **options: Any
     ) -> Trigger:
         spec = self._registrations.entry_point(entry_point_id)
-        self._running().parts[entry_point_id].gate.check()
+        self._running().streams.parts[entry_point_id].gate.check()
         return build_trigger(spec, input_data, self._clock.now(), **options)
 
     def _running(self) -> Assembly:

@@ -264,9 +264,12 @@ def error_types(error: BaseException) -> tuple[str, ...]:
 
 
 def error_text(error: BaseException) -> str:
-    """Return the error's own text, or its class name when it has none; bounded, never raises."""
+    """Return the error's own text, or its class name when it has none; bounded, never raises.
+
+    A KeyError's text is only the key, so its class comes first.
+    """
     try:
-        text = str(error)
+        text = f"KeyError: {error}" if type(error) is KeyError else str(error)
     except Exception:  # noqa: BLE001  a broken __str__ must not hide that the node failed
         text = ""
     # A lone surrogate cannot be sent, and would take the other results of its batch with it.

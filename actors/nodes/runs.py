@@ -1,6 +1,7 @@
 """One run of one node: what it is asked with, and how its end is told."""
 
 import asyncio
+import logging
 from typing import Any, Protocol
 
 import msgspec
@@ -16,6 +17,8 @@ from greenroom.actors.nodes.functions import (
 from greenroom.actors.nodes.pool import PoolCall
 from greenroom.protocol.isolation import IsolationLevel
 from greenroom.protocol.messages import NodeResult
+
+logger = logging.getLogger("greenroom.node")
 
 
 class ControlRef(Protocol):
@@ -112,7 +115,10 @@ class Running:
 
 
 def failure_of(run: NodeRun, error: BaseException, latency_ms: int = 0) -> NodeResult:
-    """Return the result of a run that failed, or could not even start."""
+    """Return the result of a run that failed, or could not even start; its traceback is logged."""
+    logger.warning(
+        "node %s of %s failed, attempt %d", run.node, run.execution_id, run.attempt, exc_info=error
+    )
     return NodeResult(
         execution_id=run.execution_id,
         token_id=run.token_id,

@@ -265,7 +265,8 @@ def _fail(
     failures = token.failures + 1
     failed = msgspec.structs.replace(token, failures=failures)
     again = may_retry(node, failures, error_types, retryable)
-    note_failure(draft, token, error, will_retry=again)
+    kind = error_types[0] if error_types else ""
+    note_failure(draft, token, error, kind, will_retry=again)
     if again:
         retry(draft, token_id, failed, node.spec.backoff_s(failures))
         return

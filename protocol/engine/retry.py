@@ -23,13 +23,16 @@ def may_retry(node: PlanNode, failures: int, error_types: tuple[str, ...], retry
     return not spec.retry_on or any(one in spec.retry_on for one in error_types)
 
 
-def note_failure(draft: Draft, token: Token, error: str, *, will_retry: bool) -> None:
+def note_failure(
+    draft: Draft, token: Token, error: str, error_type: str, *, will_retry: bool
+) -> None:
     """Count a failed attempt and publish it."""
     draft.failures[token.node] = draft.failures.get(token.node, 0) + 1
     data = {
         "visit": token.visit,
         "attempt": token.attempt,
         "error": error,
+        "error_type": error_type,
         "will_retry": will_retry,
     }
     draft.event(_NODE_FAILED, token.node, data)

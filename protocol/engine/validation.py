@@ -88,13 +88,14 @@ def check_graph(
 
 
 def missing_functions(graph: GraphSpec, functions: Collection[str] | None) -> list[tuple[str, str]]:
-    """Return (node id, function name) of each function node whose name is not in `functions`."""
+    """Return (node id, function name) of each node that calls one which is not in `functions`."""
     if functions is None:
         return []
     return [
         (node.id, node.function_name)
         for node in graph.nodes
-        if node.node_type == "function" and node.function_name not in functions
+        if (node.node_type == "function" or node.function is not None)
+        and node.function_name not in functions
     ]
 
 
@@ -276,8 +277,8 @@ def _routing_problems(where: str, node: NodeSpec) -> Iterator[str]:
     if node.node_type == "router":
         if not node.routes:
             yield f"{where}a router needs routes, as in {{'default': 'next_node'}}"
-        if node.function is not None:
-            yield f"{where}a router calls no function: put a function node before it"
+        if node.function is not None and node.route_on is not None:
+            yield f"{where}route_on is not read by a router with a function: leave one of them out"
     elif node.routes or node.route_on is not None:
         yield f"{where}routes and route_on belong to nodes of type 'router'"
 

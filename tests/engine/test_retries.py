@@ -38,6 +38,7 @@ def test_each_failure_is_an_event_that_says_whether_another_attempt_follows(star
         "visit": 1,
         "attempt": 1,
         "error": "no luck",
+        "error_type": "ValueError",
         "will_retry": True,
     }
     assert run.data("node_started") == {"visit": 1, "attempt": 2}

@@ -138,7 +138,10 @@ def test_each_problem_is_reported_with_its_ids(changes: dict[str, Any], parts: l
         ({"routes": {"x": "b"}}, "routes"),
         ({"route_on": "x"}, "route_on"),
         ({"node_type": "router"}, "needs routes"),
-        ({"node_type": "router", "routes": {"x": "a"}, "function": "f"}, "no function"),
+        (
+            {"node_type": "router", "routes": {"x": "a"}, "function": "f", "route_on": "k"},
+            "route_on is not read",
+        ),
         ({"node_type": "router", "routes": {"x": "zz"}}, "route 'x' names node 'zz'"),
         ({"max_retries": "3"}, "max_retries"),
         ({"input_keys": "key"}, "input_keys"),
