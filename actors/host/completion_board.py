@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+from greenroom.actors.kernel.synchronisation import new_lock
 from greenroom.protocol.commit import CommitOutcome, OutcomeKind
 from greenroom.protocol.engine.result import ExecutionResult, result_of
 from greenroom.protocol.execution import ExecutionState
@@ -32,12 +33,13 @@ class CompletionBoard:
     """Connects waiting callers and streams. Callers on any loop, streams on the runtime's.
 
     `lookup` gives the state of an execution that has ended or is held, as the store has it, else
-    None. Plain dict operations keep it safe without a lock: a waiter registers first and looks at
-    the store afterwards, and a stream posts only what the store has already.
+    None. A waiter registers first and looks at the store afterwards, and a stream posts only what
+    the store has already, so no end is missed.
     """
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
+        self._lock = new_lock()  # of two callers; a stream takes a whole list out at once
         self._numbers = itertools.count(1)
         self._requests: dict[int, _Waiter] = {}
         self._waiters: dict[str, list[_Waiter]] = {}
@@ -77,16 +79,18 @@ class CompletionBoard:
         if self._closed is not None:
             future.set_exception(self._closed(execution_id))
             return future
-        self._waiters.setdefault(execution_id, []).append(_Waiter(loop, future))
+        with self._lock:
+            self._waiters.setdefault(execution_id, []).append(_Waiter(loop, future))
         return future
 
     def drop_waiter(self, execution_id: str, future: "asyncio.Future[ExecutionResult]") -> None:
         """That caller waits no more."""
-        waiters = self._waiters.get(execution_id)
-        if waiters is not None:
-            waiters[:] = [one for one in waiters if one.future is not future]
-            if not waiters:
-                self._waiters.pop(execution_id, None)
+        with self._lock:
+            waiters = self._waiters.get(execution_id)
+            if waiters is not None:
+                waiters[:] = [one for one in waiters if one.future is not future]
+                if not waiters:
+                    self._waiters.pop(execution_id, None)
 
     def look(self, execution_id: str) -> ExecutionResult | None:
         """The result, when the execution has ended."""

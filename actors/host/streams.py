@@ -5,8 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
+import msgspec
+
 from greenroom.actors.host.completion_board import CompletionBoard
 from greenroom.actors.host.submission import Submission
+from greenroom.actors.kernel.dead_letters import DeadLetter
 from greenroom.actors.kernel.ref import ActorRef
 from greenroom.actors.kernel.specs import ChildSpec, SupervisorSpec
 from greenroom.actors.kernel.supervisor_ref import SupervisorRef
@@ -15,17 +18,24 @@ from greenroom.actors.nodes.host import NodesHost
 from greenroom.actors.stream.admission import AdmissionGate
 from greenroom.actors.stream.execution_stream import ExecutionStream
 from greenroom.actors.stream.parts import RecoveredCounts, StreamParts
-from greenroom.protocol.commit import Commit
+from greenroom.protocol.commit import Commit, CommitOutcome, OutcomeKind
 from greenroom.protocol.entry_point import EntryPointSpec
-from greenroom.protocol.errors import ActorError, StreamUnavailable, SupervisionFailed
+from greenroom.protocol.errors import (
+    ActorError,
+    PoisonMessage,
+    StreamUnavailable,
+    SupervisionFailed,
+)
 from greenroom.protocol.events import EventType
-from greenroom.protocol.messages import CommitNow, Drain, StreamMessage
+from greenroom.protocol.messages import CommitNow, Drain, StreamMessage, Trigger
 from greenroom.protocol.new_event import new_event
 
 logger = logging.getLogger("greenroom.host")
 
 StreamFailedHandler = Callable[[str, BaseException | None], None]
 MakeParts = Callable[[EntryPointSpec, AdmissionGate], StreamParts]
+
+_decode: Final = msgspec.msgpack.Decoder(StreamMessage).decode
 
 ADDRESS: Final = "streams"
 START_S: Final = 300.0
@@ -67,6 +77,7 @@ class Streams:
             ChildSpec(name, partial(ExecutionStream, parts), start_timeout=START_S)
             for name, parts in self.parts.items()
         )
+        self._system.dead_letters.subscribe(self._dead_letter)
         self.supervisor = self._system.supervise(
             SupervisorSpec(
                 ADDRESS,
@@ -102,6 +113,25 @@ class Streams:
         parts.writer.ask(CommitNow(commit=commit), control=True)
         for handler in self._on_failed:
             self._nodes.call_soon(partial(handler, stream, error))
+
+    def _dead_letter(self, letter: DeadLetter) -> None:
+        """A trigger that crashed its stream three times: whoever sent it hears so."""
+        stream = letter.address.removeprefix(f"{ADDRESS}/")
+        if letter.reason != "poison" or stream not in self.parts:
+            return
+        if not isinstance(letter.body, bytes):
+            return
+        message = _decode(letter.body)
+        if isinstance(message, Trigger):
+            self.parts[stream].gate.release()
+            outcome = CommitOutcome(
+                commit_id=0,
+                kind=OutcomeKind.REFUSED,
+                code=PoisonMessage.code,
+                text=f"execution {message.execution_id!r} crashed its stream each time",
+            )
+            self._board.accepted(message.request, outcome)
+            self._board.flush()
 
     async def restart(self, stream: str) -> bool:
         """True once it serves again, False when it is not down. Raises StreamUnavailable."""

@@ -17,6 +17,7 @@ from greenroom.protocol.errors import (
     GreenroomError,
     IdempotencyConflict,
     InvalidValue,
+    PoisonMessage,
     StoreUnavailable,
     UnsupportedSetting,
     ValueTooLarge,
@@ -139,6 +140,8 @@ def execution_of(outcome: CommitOutcome, trigger: Trigger) -> tuple[str, bool]:
 def _refusal(outcome: CommitOutcome, key: str | None) -> GreenroomError:
     if outcome.code == IdempotencyConflict.code:
         return IdempotencyConflict(key or "", outcome.duplicate_of)
+    if outcome.code == PoisonMessage.code:
+        return PoisonMessage(outcome.text)
     if outcome.code in (InvalidValue.code, ValueTooLarge.code):
         return InvalidValue("$", outcome.text)
     return CommitRefused(f"{outcome.code}: {outcome.text}")

@@ -7,21 +7,23 @@ from typing import Any
 import pytest
 
 from greenroom.actors.host.agent_builder import Agent
-from greenroom.actors.stream import steps
+from greenroom.actors.stream import execution_stream, steps
 from greenroom.protocol.engine import advance as engine
 from greenroom.protocol.engine.ticks import NodeSucceeded
+from greenroom.protocol.errors import PoisonMessage
 from greenroom.protocol.execution import Status
+from greenroom.protocol.messages import Trigger
 from greenroom.storage.check import check
 
 
-def _agent() -> Agent:
+def _agent(**settings: Any) -> Agent:
     agent = Agent("faults")
 
     @agent.node(outputs=("y",))
     async def double(x: int) -> dict[str, Any]:
         return {"y": 2 * x}
 
-    agent.entry_point("main", node="double")
+    agent.entry_point("main", node="double", **settings)
     return agent
 
 
@@ -52,6 +54,29 @@ async def test_an_execution_whose_step_cannot_be_decided_is_held_and_the_stream_
         assert stream is not None
         assert stream.get_stats()["restarts"] == 0
         assert stream.get_active_count() == 0
+    assert check(tmp_path / "store") == []
+
+
+@pytest.mark.asyncio
+async def test_a_trigger_that_crashes_its_stream_three_times_is_refused_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its caller gets PoisonMessage and its place in the queue is free again."""
+    make = execution_stream.accepted_from
+
+    def faulty(trigger: Trigger, *others: Any) -> Any:
+        if trigger.execution_id == "poison":
+            raise ZeroDivisionError("planted")
+        return make(trigger, *others)
+
+    monkeypatch.setattr(execution_stream, "accepted_from", faulty)
+    runtime = _agent(max_concurrent=1, max_queued=0).runtime(tmp_path / "store")
+    async with asyncio.timeout(30), runtime:
+        with pytest.raises(PoisonMessage):
+            await runtime.trigger("main", {"x": 1}, execution_id="poison")
+        result = await runtime.trigger_and_wait("main", {"x": 2})
+        assert result is not None
+        assert result.success
     assert check(tmp_path / "store") == []
 
 
