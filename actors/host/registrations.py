@@ -15,7 +15,7 @@ from greenroom.protocol.errors import (
     InvalidGraph,
     NodeNotFound,
 )
-from greenroom.protocol.graph import GraphSpec
+from greenroom.protocol.graph import GraphSpec, NodeSpec
 
 
 class Registrations:
@@ -23,7 +23,7 @@ class Registrations:
 
     def __init__(self, graph: GraphSpec, functions: Mapping[str, Callable[..., Any]]) -> None:
         # Which nodes are entered is known at the start; until then any may be.
-        check_graph(graph, entry_nodes=[node.id for node in graph.nodes])
+        check_graph(graph, entry_nodes=_node_ids(graph))
         self.graph = graph
         self.plan: Plan = compile_plan(graph)
         self.entry_points: dict[str, EntryPointSpec] = {}
@@ -32,7 +32,9 @@ class Registrations:
             self.functions.register(name, function)
 
     def add_entry_point(self, spec: EntryPointSpec) -> None:
-        """Raises EntryPointExists, NodeNotFound, UnsupportedSetting."""
+        """Raises InvalidConfig, EntryPointExists, NodeNotFound, UnsupportedSetting."""
+        if not isinstance(spec, EntryPointSpec):
+            raise InvalidConfig(f"an entry point is a {type(spec).__name__}: use an EntryPointSpec")
         if spec.id in self.entry_points:
             raise EntryPointExists(f"Entry point '{spec.id}' already registered")
         if spec.entry_node not in self.plan.nodes:
@@ -68,3 +70,11 @@ class Registrations:
         problems = self.functions.problems(self.graph.nodes)
         if problems:
             raise InvalidGraph(problems)
+
+
+def _node_ids(graph: GraphSpec) -> list[str]:
+    """The ids as far as there are any: what else is in the graph is for `check_graph` to tell."""
+    nodes = graph.nodes if isinstance(graph, GraphSpec) else ()
+    if not isinstance(nodes, list | tuple):
+        return []
+    return [node.id for node in nodes if isinstance(node, NodeSpec)]

@@ -95,10 +95,13 @@ def _plus(value: int | None) -> int:
     return (value or 0) + 1
 
 
-@pytest.mark.parametrize("how", ["read_then_write", "update"])
+@pytest.mark.parametrize(
+    ("how", "level"),
+    [("read_then_write", "synchronized"), ("update", "synchronized"), ("update", "shared")],
+)
 @pytest.mark.asyncio
 async def test_four_hundred_increments_from_eight_streams_are_four_hundred(
-    lab: Any, how: str
+    lab: Any, how: str, level: str
 ) -> None:
     """B1, and that a race costs few runs: 400 increments in at most 1,200."""
     runs = 0
@@ -118,7 +121,7 @@ async def test_four_hundred_increments_from_eight_streams_are_four_hundred(
     async with lab.runtime(
         functions,
         nodes=[NodeSpec(id="work", max_retries=1)],
-        entry_points=_points("synchronized", *names),
+        entry_points=_points(level, *names),
     ) as runtime:
         results = await asyncio.gather(
             *(

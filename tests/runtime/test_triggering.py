@@ -125,6 +125,15 @@ async def test_an_idempotency_key_gives_the_first_execution_also_after_a_restart
 
 
 @pytest.mark.asyncio
+async def test_a_key_is_forgotten_after_its_window(lab: Any) -> None:
+    points = [EntryPointSpec(id="main", entry_node="work", idempotency_window_s=0)]
+    async with lab.runtime({"work": _work}, entry_points=points) as runtime:
+        first = await runtime.trigger("main", {"a": 1}, idempotency_key="k")
+        second = await runtime.trigger("main", {"a": 2}, idempotency_key="k")
+        assert first != second
+
+
+@pytest.mark.asyncio
 async def test_concurrent_triggers_with_one_key_start_one_execution(lab: Any) -> None:
     runs = []
 
