@@ -56,6 +56,8 @@ class CompletionBoard:
         future: asyncio.Future[CommitOutcome] = loop.create_future()
         request = next(self._numbers)
         self._requests[request] = _Waiter(loop, future, False, entry_point, execution_id)
+        if self._closed is not None:  # asked last: a close meanwhile may have missed it
+            _reject(future, self._closed(execution_id))
         return request, future
 
     def open_quiet_request(
@@ -76,11 +78,10 @@ class CompletionBoard:
         """The future of an execution's end on the caller's loop. Register before you look."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[ExecutionResult] = loop.create_future()
-        if self._closed is not None:
-            future.set_exception(self._closed(execution_id))
-            return future
         with self._lock:
             self._waiters.setdefault(execution_id, []).append(_Waiter(loop, future))
+        if self._closed is not None:  # asked last: a close meanwhile may have missed it
+            _reject(future, self._closed(execution_id))
         return future
 
     def drop_waiter(self, execution_id: str, future: "asyncio.Future[ExecutionResult]") -> None:
@@ -156,6 +157,11 @@ class CompletionBoard:
                 self._post(waiter, partial(_reject, waiter.future, failure))
         self.refuse(error)
 
+    @property
+    def closed(self) -> bool:
+        """True once the runtime has stopped."""
+        return self._closed is not None
+
 
 def _run_all(calls: list[Callable[[], None]]) -> None:
     for call in calls:
@@ -175,3 +181,4 @@ def _resolve_result(future: "asyncio.Future[ExecutionResult]", state: ExecutionS
 def _reject(future: "asyncio.Future[Any]", error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
+        future.exception()  # a caller who was cancelled meanwhile will not ask for it

@@ -13,7 +13,7 @@ from greenroom.actors.host.store_factory import StoreFactory, open_durable_store
 from greenroom.actors.host.stream_handle import StreamHandle
 from greenroom.actors.host.streams import StreamFailedHandler
 from greenroom.actors.host.triggering import build_trigger, execution_of
-from greenroom.actors.host.waiting import await_end, run_to_end
+from greenroom.actors.host.waiting import await_end, cancel, run_to_end
 from greenroom.actors.kernel.clock import SystemClock
 from greenroom.actors.system.event_bus_handle import EventBusHandle, Types
 from greenroom.actors.system.outcome_aggregator_handle import OutcomeAggregatorHandle
@@ -26,15 +26,13 @@ from greenroom.protocol.engine.result import ExecutionResult
 from greenroom.protocol.engine.validation import refuse_unsupported
 from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.errors import (
-    ActorStopped,
     RuntimeIsRunning,
     RuntimeNotRunning,
-    StreamUnavailable,
     UnsupportedSetting,
 )
 from greenroom.protocol.goal import Goal
 from greenroom.protocol.graph import GraphSpec
-from greenroom.protocol.messages import CancelExecution, Trigger
+from greenroom.protocol.messages import Trigger
 
 
 class AgentRuntime:
@@ -263,15 +261,11 @@ class AgentRuntime:
     ) -> bool:
         """Cancel in any state; True after the commit. False when it is unknown or has ended.
 
-        Raises RuntimeNotRunning, EntryPointNotFound.
+        Raises RuntimeNotRunning, EntryPointNotFound, StreamUnavailable, RuntimeStopped.
         """
         assembly = self._running()
         self._registrations.entry_point(entry_point_id)
-        message = CancelExecution(execution_id=execution_id, reason=reason)
-        try:
-            return bool(await assembly.streams.refs[entry_point_id].ask(message))
-        except ActorStopped as error:
-            raise StreamUnavailable(f"entry point {entry_point_id!r} is down") from error
+        return await cancel(assembly, entry_point_id, execution_id, reason)
 
     def get_execution_result(
         self, entry_point_id: str, execution_id: str

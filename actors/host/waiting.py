@@ -7,7 +7,8 @@ from greenroom.actors.host.assembly import Assembly
 from greenroom.actors.host.triggering import execution_of
 from greenroom.protocol.commit import CommitOutcome
 from greenroom.protocol.engine.result import ExecutionResult
-from greenroom.protocol.messages import Trigger
+from greenroom.protocol.errors import ActorStopped, RuntimeStopped, StreamUnavailable
+from greenroom.protocol.messages import CancelExecution, Trigger
 
 
 async def run_to_end(
@@ -42,6 +43,8 @@ async def await_end(
     board = assembly.board
     waiter = board.wait_for(execution_id)
     try:
+        if waiter.done():  # the runtime has stopped, and its store may be closed
+            return await waiter
         result = board.look(execution_id)
         if result is not None or not assembly.knows(execution_id):
             return result
@@ -49,6 +52,17 @@ async def await_end(
         return found
     finally:
         board.drop_waiter(execution_id, waiter)
+
+
+async def cancel(assembly: Assembly, entry_point_id: str, execution_id: str, reason: str) -> bool:
+    """Whether the cancellation is committed. Raises StreamUnavailable, RuntimeStopped."""
+    message = CancelExecution(execution_id=execution_id, reason=reason)
+    try:
+        return bool(await assembly.streams.refs[entry_point_id].ask(message))
+    except ActorStopped as error:
+        if assembly.board.closed:
+            raise RuntimeStopped(execution_id) from error
+        raise StreamUnavailable(f"entry point {entry_point_id!r} is down") from error
 
 
 async def within(waiter: "asyncio.Future[Any]", timeout: float | None) -> Any:

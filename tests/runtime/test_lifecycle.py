@@ -120,6 +120,59 @@ async def test_a_trigger_that_meets_a_stop_is_accepted_or_names_its_execution(la
 
 
 @pytest.mark.asyncio
+async def test_a_cancel_that_meets_a_stop_says_that_the_runtime_stopped(lab: Any) -> None:
+    runtime = lab.runtime({"work": asyncio.Event().wait}, shutdown_timeout_s=0)
+    for _ in range(5):
+        await runtime.start()
+        for number in range(10):
+            await runtime.trigger("main", execution_id=f"mine-{number}")
+        calls = [
+            asyncio.ensure_future(runtime.cancel_execution("main", f"mine-{number}"))
+            for number in range(10)
+        ]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(30):
+            await runtime.stop()
+            answers = await asyncio.gather(*calls, return_exceptions=True)
+        for number, answer in enumerate(answers):
+            if isinstance(answer, RuntimeStopped):
+                assert answer.execution_id == f"mine-{number}"
+            else:
+                assert answer in (True, False)
+
+
+@pytest.mark.asyncio
+async def test_no_caller_on_another_thread_hangs_when_the_runtime_stops(lab: Any) -> None:
+    runtime = lab.runtime({"work": _work})
+
+    async def call_until_stopped() -> int:
+        ended = 0
+        while True:
+            try:
+                assert (await runtime.trigger_and_wait("main")).success
+                await runtime.trigger("main")
+                ended += 1
+            except (RuntimeStopped, RuntimeNotRunning):
+                return ended
+
+    async def elsewhere() -> list[int]:
+        async with asyncio.timeout(30):
+            return await asyncio.gather(*(call_until_stopped() for _ in range(4)))
+
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+    runtime.subscribe_to_events(
+        EventType.EXECUTION_COMPLETED, lambda _: loop.call_soon_threadsafe(done.set)
+    )
+    for _ in range(5):
+        done.clear()
+        await runtime.start()
+        callers = [asyncio.ensure_future(asyncio.to_thread(asyncio.run, elsewhere())) for _ in "ab"]
+        await done.wait()
+        await runtime.stop()
+        await asyncio.gather(*callers)
+
+
+@pytest.mark.asyncio
 async def test_stop_lets_the_node_in_flight_finish(lab: Any, new_gate: Any) -> None:
     gate = new_gate()
     runtime = lab.runtime({"work": gate.wait})
