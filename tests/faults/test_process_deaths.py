@@ -9,7 +9,8 @@ pytestmark = pytest.mark.faults
 
 
 def test_the_third_death_without_progress_holds_the_execution(place) -> None:
-    inputs = {"good0": "abc", "deadly": "deadly one", "good1": "abcd", "good2": "abcde"}
+    # The deadly one is sent last, so that the others are accepted before it kills the process.
+    inputs = {"good0": "abc", "good1": "abcd", "good2": "abcde", "deadly": "deadly one"}
     assert place.run(inputs=inputs, concurrent=4, deadly=True, wait=[]) in (0, -9)
     for deaths in (1, 2):
         found = place.look()

@@ -200,7 +200,7 @@ async def test_a_body_that_is_not_json_is_kept_as_text(
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("body", [b"\xff\xfe", b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"\xff\xfe", b"{}\xff"])
 async def test_a_body_that_cannot_be_read_is_answered_400(serve: Any, body: bytes) -> None:
     served = await serve(OPEN)
     assert (await served.client.post("/open", content=body)).status_code == 400

@@ -80,6 +80,19 @@ async def test_what_was_answered_202_is_in_the_store_and_runs(tmp_path: Path) ->
 
 
 @pytest.mark.asyncio
+async def test_json_that_is_nested_too_deeply_is_answered_400_and_nothing_is_stored(
+    tmp_path: Path,
+) -> None:
+    """Deeper than values may be, and deeper than some versions of Python can parse."""
+    async with _runtime(tmp_path, _done, DIRECT) as runtime, _client(runtime) as client:
+        for depth in (100, 6_000):
+            answer = await client.post("/direct/red", content=b"[" * depth + b"]" * depth)
+            assert answer.status_code == 400
+        assert (await client.post("/direct/red", json=[])).status_code == 202
+    assert len(_events(tmp_path, EventType.WEBHOOK_RECEIVED)) == 1
+
+
+@pytest.mark.asyncio
 async def test_a_repeat_gets_the_first_execution_and_no_second_event_also_after_a_restart(
     tmp_path: Path,
 ) -> None:
