@@ -44,7 +44,9 @@ class Registrations:
 
     def entry_point(self, entry_point_id: str) -> EntryPointSpec:
         """Raises EntryPointNotFound, which names those that there are."""
-        spec = self.entry_points.get(entry_point_id)
+        # Whatever is not a str is unknown too, and some of it cannot even be looked up.
+        known_type = isinstance(entry_point_id, str)
+        spec = self.entry_points.get(entry_point_id) if known_type else None
         if spec is None:
             known = ", ".join(self.entry_points) or "none"
             raise EntryPointNotFound(
@@ -70,6 +72,12 @@ class Registrations:
         problems = self.functions.problems(self.graph.nodes)
         if problems:
             raise InvalidGraph(problems)
+
+
+def check_kind(name: str, value: object, kind: type) -> None:
+    """Raise InvalidConfig unless `value` is a `kind`."""
+    if not isinstance(value, kind):
+        raise InvalidConfig(f"{name} is a {type(value).__name__}: use a {kind.__name__}")
 
 
 def _node_ids(graph: GraphSpec) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, Self
 from greenroom.actors.host.assembly import Assembly
 from greenroom.actors.host.lifecycle import Lifecycle
 from greenroom.actors.host.recovery_report import RecoveryReport
-from greenroom.actors.host.registrations import Registrations
+from greenroom.actors.host.registrations import Registrations, check_kind
 from greenroom.actors.host.store_factory import StoreFactory, open_durable_store
 from greenroom.actors.host.stream_handle import StreamHandle
 from greenroom.actors.host.streams import StreamFailedHandler
@@ -72,7 +72,10 @@ class AgentRuntime:
         for name, value in later.items():
             if value is not None:
                 raise UnsupportedSetting(name)
-        self._config = config or AgentRuntimeConfig()
+        self._config = AgentRuntimeConfig() if config is None else config
+        check_kind("config", self._config, AgentRuntimeConfig)
+        check_kind("goal", goal, Goal)
+        check_kind("functions", {} if functions is None else functions, Mapping)
         self._registrations = Registrations(graph, functions or {})
         refuse_unsupported(graph, (), self._config, checkpoint_config, goal)
         self._goal = goal

@@ -259,6 +259,25 @@ def test_a_graph_of_another_kind_is_refused(tmp_path: Path, graph: Any) -> None:
         create_agent_runtime(graph, Goal(id="goal"), tmp_path / "store", [])
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("goal", "win"), ("config", {"max_history": 1}), ("functions", [_work])]
+)
+def test_arguments_of_another_kind_are_refused(tmp_path: Path, name: str, value: Any) -> None:
+    graph = GraphSpec(id="graph", entry_node="a", nodes=[_node()])
+    given = {"graph": graph, "goal": Goal(id="goal"), "functions": {}, name: value}
+    with pytest.raises(InvalidConfig, match=f"^{name} is a {type(value).__name__}: use a"):
+        create_agent_runtime(storage_path=tmp_path / "store", entry_points=[], **given)
+
+
+@pytest.mark.asyncio
+async def test_an_entry_point_id_of_another_kind_is_unknown(lab: Any) -> None:
+    async with lab.runtime({"work": _work}) as runtime:
+        for wrong in (None, 7, ["main"]):
+            with pytest.raises(EntryPointNotFound):
+                await runtime.trigger(wrong)
+        assert (await runtime.trigger_and_wait("main")).success
+
+
 def test_an_entry_point_of_another_kind_is_refused(lab: Any) -> None:
     runtime = lab.runtime({"work": _work})
     with pytest.raises(InvalidConfig, match="use an EntryPointSpec"):

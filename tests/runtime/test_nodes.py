@@ -1,13 +1,15 @@
 """Functions in whole runtimes: what they are given, where they run, what they may return."""
 
 import asyncio
+import logging
 import threading
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from greenroom import EdgeSpec, NodeSpec
+from greenroom import EdgeSpec, EntryPointSpec, NodeSpec
+from greenroom.actors.kernel.testkit import Condition
 from greenroom.protocol.errors import InvalidGraph
 from greenroom.protocol.execution import Status
 
@@ -221,3 +223,61 @@ async def test_writes_of_the_context_are_outputs_and_a_failed_attempt_leaves_non
     assert result.status is Status.COMPLETED
     assert result.output["x"] == 2
     assert result.output.get("y") is None
+
+
+class _OnReport(logging.Handler):
+    """Keeps what is logged, and says that something was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.came = threading.Event()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+        self.came.set()
+
+
+@pytest.mark.asyncio
+async def test_a_node_that_blocks_the_loop_is_reported_with_its_stack_while_it_blocks(
+    lab: Any,
+) -> None:
+    report = _OnReport()
+    watchdog = logging.getLogger("greenroom.watchdog")
+
+    async def work() -> bool:
+        return report.came.wait(20)  # the report itself ends the blocking
+
+    watchdog.addHandler(report)
+    try:
+        result = await _run(lab.runtime({"work": work}))
+    finally:
+        watchdog.removeHandler(report)
+    assert result.output == {"result": True}
+    assert any("report.came.wait(20)" in text for text in report.texts)
+
+
+@pytest.mark.asyncio
+async def test_plain_nodes_that_block_delay_no_other_entry_point(lab: Any) -> None:
+    """B28: the loops go on while the pool is busy."""
+    go, here = threading.Event(), Condition()
+
+    def block() -> None:
+        here.add()
+        go.wait(20)
+
+    async def quick() -> str:
+        return "done"
+
+    nodes = [NodeSpec(id="block"), NodeSpec(id="quick")]
+    points = [EntryPointSpec(id=node.id, entry_node=node.id) for node in nodes]
+    functions = {"block": block, "quick": quick}
+    async with lab.runtime(functions, nodes=nodes, entry_points=points) as runtime:
+        blocked = [await runtime.trigger("block") for _ in range(5)]
+        await asyncio.to_thread(here.wait, 5)
+        async with asyncio.timeout(20):
+            for _ in range(20):
+                assert (await runtime.trigger_and_wait("quick")).success
+        go.set()
+        for one in blocked:
+            assert (await runtime.wait_for_completion(one, timeout=20)).success
