@@ -34,6 +34,7 @@ from greenroom.protocol.errors import (
     ValueTooLarge,
 )
 
+NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001  on purpose
 ROUTE = {"source_id": "hook", "path": "/hook"}
 
 
@@ -194,7 +195,7 @@ def _deep(levels: int) -> Any:
     ("value", "path"),
     [
         ({"a": object()}, "$.a"),
-        ({"tickets": [{"due": 1}, {"due": datetime(2026, 1, 1)}]}, "$.tickets[1].due"),  # noqa: DTZ001
+        ({"tickets": [{"due": 1}, {"due": NAIVE}]}, "$.tickets[1].due"),
         ({"a": float("inf")}, "$.a"),
         ({"a": {"b": 2**64}}, "$.a.b"),
         ({"a": {1: 2}}, "$.a"),

@@ -271,8 +271,10 @@ async def test_another_loop_on_another_thread_triggers_waits_and_cancels(
             execution = await runtime.trigger("main", {"a": 1})
             early = await runtime.trigger_and_wait("main", timeout=0)
             waiting = asyncio.ensure_future(runtime.trigger_and_wait("main", execution_id="mine"))
-            while runtime.get_stats()["streams"]["main"]["accepted_executions"] < 3:  # noqa: ASYNC110
+            streams = runtime.get_stats()["streams"]
+            while streams["main"]["accepted_executions"] < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
+                streams = runtime.get_stats()["streams"]
             cancelled = await runtime.cancel_execution("main", "mine")
             return [execution, early, cancelled, (await waiting).status]
 
