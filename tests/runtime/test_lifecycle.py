@@ -272,7 +272,7 @@ async def test_another_loop_on_another_thread_triggers_waits_and_cancels(
             early = await runtime.trigger_and_wait("main", timeout=0)
             waiting = asyncio.ensure_future(runtime.trigger_and_wait("main", execution_id="mine"))
             streams = runtime.get_stats()["streams"]
-            while streams["main"]["accepted_executions"] < 3:  # noqa: ASYNC110
+            while streams["main"]["accepted_executions"] < 3:
                 await asyncio.sleep(0.001)
                 streams = runtime.get_stats()["streams"]
             cancelled = await runtime.cancel_execution("main", "mine")
