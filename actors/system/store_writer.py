@@ -135,19 +135,21 @@ class StoreWriter(Actor[WriterMessage]):
         finally:
             self._slot.busy_since = None
         start = 0
-        told = False
+        told: set[str] = set()
         for item in group:
             end = start + len(_commits_of(item))
             if isinstance(item, CommitBatch):
                 self._acknowledge(item.sender, tuple(outcomes[start:end]))
-                told = True
+                told.add(item.sender)
             else:
                 item.reply.set(outcomes[start])
             start = end
         if self._interest.wanted:
             self._tell_events(outcomes, commits)
         self._watch_store()
-        if told:
+        # One stream alone tells its next commits at the end of its slice, so that a wait for the
+        # slice would be one more wake-up for nothing.
+        if len(told) > 1 or (told and self.ref.stats().depth):
             wait_until_run(self.system.dispatcher, LOCKSTEP_S)
 
     def _acknowledge(self, sender: str, outcomes: tuple[CommitOutcome, ...]) -> None:
