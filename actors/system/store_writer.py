@@ -2,7 +2,8 @@
 
 It has a thread of its own, because a sync to disk may take milliseconds. After the acknowledgements
 it waits until the streams have turned them into their next commits (lockstep): those then form the
-next group, and the puts run while the loop is idle, not against it.
+next group, and the puts run while the loop is idle, not against it. With one stream and nothing in
+the mailbox there is nothing to wait for but that stream's next message.
 """
 
 import logging
@@ -147,8 +148,8 @@ class StoreWriter(Actor[WriterMessage]):
         if self._interest.wanted:
             self._tell_events(outcomes, commits)
         self._watch_store()
-        # One stream alone tells its next commits at the end of its slice, so that a wait for the
-        # slice would be one more wake-up for nothing.
+        # One stream alone tells its next commits at the end of its slice: to wait for the slice
+        # would be one more wake-up for nothing.
         if len(told) > 1 or (told and self.ref.stats().depth):
             wait_until_run(self.system.dispatcher, LOCKSTEP_S)
 
