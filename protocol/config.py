@@ -111,7 +111,7 @@ class AgentRuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
             "max_concurrent_executions", self.max_concurrent_executions, 1, CONCURRENT_MAX
         )
         check_integer("max_history", self.max_history, 0, EVENT_HISTORY_MAX)
-        check_integer("execution_result_max", self.execution_result_max, 0, EXECUTION_RESULTS_MAX)
+        check_integer("execution_result_max", self.execution_result_max, 1, EXECUTION_RESULTS_MAX)
         check_integer("webhook_port", self.webhook_port, 0, 65_535)
         check_integer(
             "webhook_body_bytes_max", self.webhook_body_bytes_max, 1, WEBHOOK_BODY_BYTES_MAX

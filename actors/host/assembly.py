@@ -123,7 +123,7 @@ class Assembly:
         watchdog = Watchdog(self.nodes)
         watchdog.start()
         self._stack.callback(watchdog.stop)
-        options = StoreOptions(results_max=max(1, self._config.execution_result_max))
+        options = StoreOptions(results_max=self._config.execution_result_max)
         self.store = await self.nodes.in_pool(partial(self._store_factory, self._path, options))
         self._stack.callback(self.store.close)
         root = SupervisorSpec(

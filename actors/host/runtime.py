@@ -13,7 +13,7 @@ from greenroom.actors.host.store_factory import StoreFactory, open_durable_store
 from greenroom.actors.host.stream_handle import StreamHandle
 from greenroom.actors.host.streams import StreamFailedHandler
 from greenroom.actors.host.triggering import build_trigger, execution_of
-from greenroom.actors.host.waiting import await_end, cancel, run_to_end
+from greenroom.actors.host.waiting import await_end, cancel, ended_result, run_to_end
 from greenroom.actors.kernel.clock import SystemClock
 from greenroom.actors.system.event_bus_handle import EventBusHandle, Types
 from greenroom.actors.system.outcome_aggregator_handle import OutcomeAggregatorHandle
@@ -262,13 +262,11 @@ class AgentRuntime:
     async def cancel_execution(
         self, entry_point_id: str, execution_id: str, reason: str = "cancelled by the host"
     ) -> bool:
-        """Cancel in any state; True after the commit. False when it is unknown or has ended.
+        """Cancel in any state; True after the commit. False when unknown, or when it has ended.
 
-        Raises RuntimeNotRunning, EntryPointNotFound, StreamUnavailable, RuntimeStopped.
+        Raises RuntimeNotRunning, StreamUnavailable, RuntimeStopped.
         """
-        assembly = self._running()
-        self._registrations.entry_point(entry_point_id)
-        return await cancel(assembly, entry_point_id, execution_id, reason)
+        return await cancel(self._running(), entry_point_id, execution_id, reason)
 
     def get_execution_result(
         self, entry_point_id: str, execution_id: str
@@ -279,12 +277,7 @@ class AgentRuntime:
         runtime is stopped. Any thread.
         """
         assembly = self._assembly
-        result = None if assembly is None else assembly.board.look(execution_id)
-        if result is None or assembly is None:
-            return None
-        state = assembly.ended_state(execution_id)
-        mine = state is not None and state.accepted.entry_point == entry_point_id
-        return result if mine else None
+        return None if assembly is None else ended_result(assembly, entry_point_id, execution_id)
 
     async def restart_stream(self, entry_point_id: str) -> bool:
         """Bring a stream back that was given up; True once it serves, False when it is not down.
@@ -386,7 +379,8 @@ class AgentRuntime:
         self, entry_point_id: str, input_data: Mapping[str, Any] | None, **options: Any
     ) -> Trigger:
         spec = self._registrations.entry_point(entry_point_id)
-        self._running().streams.parts[entry_point_id].gate.check()
+        if options["idempotency_key"] is None and options["execution_id"] is None:
+            self._running().streams.parts[entry_point_id].gate.check()  # a repeat needs no room
         return build_trigger(spec, input_data, self._clock.now(), **options)
 
     def _running(self) -> Assembly:

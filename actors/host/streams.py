@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from greenroom.actors.host.completion_board import CompletionBoard
+from greenroom.actors.host.repeats import first_of
 from greenroom.actors.host.submission import Submission
 from greenroom.actors.kernel.dead_letters import DeadLetter
 from greenroom.actors.kernel.ref import ActorRef
@@ -93,7 +94,9 @@ class Streams:
             if ref is None:
                 raise SupervisionFailed(f"stream {name!r} has no address")
             self.refs[name] = ref
-            self.submissions[name] = Submission(name, ref, parts.gate, self._board)
+            self.submissions[name] = Submission(
+                name, ref, parts.gate, self._board, partial(first_of, parts.store)
+            )
         for ref in self.refs.values():
             await ref.ready()
 

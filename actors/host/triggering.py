@@ -47,8 +47,9 @@ def encode_input(input_data: Mapping[str, Any] | None) -> dict[str, Raw]:
     for key, value in input_data.items():
         if not isinstance(key, str) or not key:
             raise InvalidValue(f"$[{key!a:.60}]", "keys of the input must be non-empty str")
-        raw = encode_value(value, f"$.{key}")
-        size += len(raw) + len(key)
+        path = f"$.{key}" if key.isidentifier() else f"$[{key!a:.60}]"
+        raw = encode_value(value, path)
+        size += len(raw) + len(encode_value(key, path))
         memory[key] = Raw(raw)
     if size > INPUT_BYTES_MAX:
         raise ValueTooLarge("$", size, INPUT_BYTES_MAX)
@@ -105,10 +106,8 @@ def build_trigger(
         validate_id("correlation", correlation_id)
     check_integer("priority", priority, -PRIORITY_MAX, PRIORITY_MAX)
     keyed = idempotency_key is not None
-    if keyed and not (
-        isinstance(idempotency_key, str) and 0 < len(idempotency_key) <= KEY_CHARS_MAX
-    ):
-        raise InvalidValue("idempotency_key", f"must be a str of 1 to {KEY_CHARS_MAX} characters")
+    if keyed:
+        _check_key(idempotency_key)
     return Trigger(
         request=0,
         execution_id=execution_id,
@@ -120,6 +119,12 @@ def build_trigger(
         digest=digest_of(memory) if keyed else b"",
         priority=priority,
     )
+
+
+def _check_key(idempotency_key: object) -> None:
+    if not (isinstance(idempotency_key, str) and 0 < len(idempotency_key) <= KEY_CHARS_MAX):
+        raise InvalidValue("idempotency_key", f"must be a str of 1 to {KEY_CHARS_MAX} characters")
+    encode_value(idempotency_key, "idempotency_key")  # refuses what has no bytes
 
 
 def execution_of(outcome: CommitOutcome, trigger: Trigger) -> tuple[str, bool]:

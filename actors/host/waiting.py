@@ -6,9 +6,17 @@ from typing import Any
 from greenroom.actors.host.assembly import Assembly
 from greenroom.actors.host.triggering import execution_of
 from greenroom.protocol.commit import CommitOutcome
-from greenroom.protocol.engine.result import ExecutionResult
-from greenroom.protocol.errors import ActorStopped, RuntimeStopped, StreamUnavailable
+from greenroom.protocol.engine.result import ExecutionResult, result_of
+from greenroom.protocol.errors import (
+    ActorStopped,
+    InvalidId,
+    InvalidInput,
+    RuntimeStopped,
+    StreamUnavailable,
+)
+from greenroom.protocol.ids import validate_id
 from greenroom.protocol.messages import CancelExecution, Trigger
+from greenroom.protocol.values import encode_value
 
 
 async def run_to_end(
@@ -18,6 +26,7 @@ async def run_to_end(
 
     Without a timeout the acceptance wakes nobody: only a refusal does, in place of the result.
     """
+    check_timeout(timeout)
     board = assembly.board
     waiter = board.wait_for(trigger.execution_id)
     try:
@@ -40,6 +49,9 @@ async def await_end(
     assembly: Assembly, execution_id: str, timeout: float | None
 ) -> ExecutionResult | None:
     """The result once the execution has ended or is held; None when unknown, or not in time."""
+    check_timeout(timeout)
+    if not may_be_execution(execution_id):
+        return None
     board = assembly.board
     waiter = board.wait_for(execution_id)
     try:
@@ -56,13 +68,49 @@ async def await_end(
 
 async def cancel(assembly: Assembly, entry_point_id: str, execution_id: str, reason: str) -> bool:
     """Whether the cancellation is committed. Raises StreamUnavailable, RuntimeStopped."""
+    stream = assembly.streams.refs.get(entry_point_id)
+    if stream is None or not may_be_execution(execution_id):
+        return False
+    encode_value(reason, "reason")
     message = CancelExecution(execution_id=execution_id, reason=reason)
     try:
-        return bool(await assembly.streams.refs[entry_point_id].ask(message))
+        return bool(await stream.ask(message))
     except ActorStopped as error:
         if assembly.board.closed:
             raise RuntimeStopped(execution_id) from error
         raise StreamUnavailable(f"entry point {entry_point_id!r} is down") from error
+
+
+def ended_result(
+    assembly: Assembly, entry_point_id: str, execution_id: str
+) -> ExecutionResult | None:
+    """The result of an execution of that entry point that has ended or is held. Any thread."""
+    if not may_be_execution(execution_id):
+        return None
+    state = assembly.ended_state(execution_id)
+    if state is None or state.accepted.entry_point != entry_point_id:
+        return None
+    return result_of(state)
+
+
+def may_be_execution(execution_id: object) -> bool:
+    """False for a text that no execution can have as its id. Raises InvalidId for what is none."""
+    try:
+        validate_id("execution", execution_id)
+    except InvalidId:
+        if not isinstance(execution_id, str):
+            raise
+        return False
+    return True
+
+
+def check_timeout(timeout: object) -> None:
+    """Before anything is accepted. Raises InvalidInput unless it is None, or seconds from 0 on."""
+    if timeout is None:
+        return
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if not number or not timeout >= 0:  # type: ignore[operator]  # NaN is not >= 0
+        raise InvalidInput(f"timeout is {timeout!a:.40}: give None, or seconds from 0 on")
 
 
 async def within(waiter: "asyncio.Future[Any]", timeout: float | None) -> Any:

@@ -122,6 +122,7 @@ def _event(
         at=now,
         stream=delivery.source_id,
         execution=execution,
+        correlation=execution,
         data=Raw(encoded) if small else None,
         reference=None if small else Reference(kind, len(encoded)),
     )

@@ -132,7 +132,8 @@ class Serving:
         envelope = Envelope(body, incarnation=self.incarnation)
 
         def deliver() -> None:
-            if self.incarnation == envelope.incarnation and self.state == "running":
+            # While it starts, too: the mailbox keeps what an instance sent itself in on_start.
+            if self.incarnation == envelope.incarnation and self.state in ("starting", "running"):
                 try:
                     self.mailbox.put_control(envelope)
                 except ActorStopped:

@@ -12,7 +12,7 @@ from greenroom.actors.system.turns import TurnView
 from greenroom.protocol.commit import CommitOutcome
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.entry_point import EntryPointSpec
-from greenroom.protocol.execution import ExecutionState, Status
+from greenroom.protocol.execution import ExecutionState
 from greenroom.protocol.messages import (
     ReleaseStream,
     StreamMessage,
@@ -51,7 +51,6 @@ class StreamStats:
     accepted_total: int = 0
     finished: dict[str, int] = field(default_factory=dict)  # by status, since the runtime started
     incarnation: int = 0
-    active: dict[str, Status] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -85,7 +84,6 @@ class StreamParts:
     binding: StreamBinding | None = None
     stats: StreamStats = field(default_factory=StreamStats)
     recovered: RecoveredCounts = field(default_factory=RecoveredCounts)
-    on_restarted: Callable[[str, int], None] | None = None
 
     def give_up(self, stream: ActorRef[StreamMessage], reason: str) -> None:
         """The stream is down until it is restarted: what it held goes back to the others. Only on

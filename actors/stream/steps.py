@@ -186,12 +186,6 @@ class StepMachine:
         if live.in_flight is None:
             self._owner.settle(live)
 
-    def again(self, live: Live, pending: Pending) -> None:
-        """Put a tick before all that wait: its commit is tried anew."""
-        live.ticks.appendleft(pending)
-        if live.in_flight is None:
-            self._next(live)
-
     @property
     def commits_in_flight(self) -> int:
         """How many commits wait for an answer or for the store."""
