@@ -16,6 +16,7 @@ from greenroom.protocol.errors import (
     StoreTooNew,
     StoreUnavailable,
 )
+from greenroom.storage.data_file import check_whole
 from greenroom.storage.gate import Gate
 from greenroom.storage.keys import pack_number
 from greenroom.storage.lmdb_transaction import Databases, LmdbReading
@@ -29,6 +30,16 @@ T = TypeVar("T")
 DATA_NAME: Final = "data.mdb"
 _READERS_MAX: Final = 512
 _READ_TRIES_MAX: Final = 100  # each costs a growth of the map, which doubles it
+
+
+def _refuse_empty(data: Path) -> bool:
+    """Say whether there is no file yet; raise StoreCorrupt when there is one without content."""
+    if not data.exists():
+        return True
+    if not data.stat().st_size:
+        # LMDB would make a new store of it, and nobody would learn that the old one is gone.
+        raise StoreCorrupt(f"{data} has 0 bytes: restore it, or delete it to begin a new store")
+    return False
 
 
 def _open_environment(
@@ -81,6 +92,8 @@ def _check_format(environment: lmdb.Environment, path: Path) -> int:
     """Return the format of a store, 0 for a new one, before anything of it is changed."""
     try:
         with environment.begin() as txn:
+            # Before the first page is touched: one that is not there kills the process.
+            check_whole(path / DATA_NAME)
             if not txn.stat()["entries"]:
                 return 0
         table = environment.open_db(Table.META.name.lower().encode(), create=False)
@@ -111,7 +124,14 @@ class Environment:
     def open(self) -> None:
         """Open the environment. Raises a StorageError."""
         path, map_bytes, readonly, sync = self._arguments
-        handle = _open_environment(path, map_bytes, readonly=readonly, sync=sync)
+        is_new = _refuse_empty(path / DATA_NAME) and not readonly
+        try:
+            handle = _open_environment(path, map_bytes, readonly=readonly, sync=sync)
+        except BaseException:
+            if is_new:
+                # Without its heads the file would be taken for one that was cut off.
+                (path / DATA_NAME).unlink(missing_ok=True)
+            raise
         try:
             found = _check_format(handle, path)
             if readonly and not found:

@@ -164,7 +164,7 @@ class ReadOnlyStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         size = _size_of(path / DATA_NAME)
-        if not size:
+        if not size and not (path / DATA_NAME).exists():
             raise StoreNotFound(f"there is no store at {path}")
         map_bytes = max(StoreOptions().map_bytes, size)
         self._environment = Environment(path, map_bytes, readonly=True)
