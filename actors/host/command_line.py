@@ -149,6 +149,10 @@ def _check(
     debug: Debug = False,
 ) -> int:
     """Read a whole store and list what is wrong with it. Changes nothing."""
+    if not os.path.isdir(store):  # Path.is_dir raises where this process may not look
+        if os.path.lexists(store):
+            raise InvalidInput(f"{store} is not a folder: a store is one")
+        raise StoreNotFound(f"there is no store at {store}")
     try:
         problems = check_store(store)
     except StoreCorrupt as error:
