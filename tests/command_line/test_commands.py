@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,27 @@ def test_a_store_that_is_not_there_is_bad_input(
     assert not (tmp_path / "nothing").exists()
 
 
+@pytest.mark.parametrize("inside", ["", "below"])
+def test_a_plain_file_in_place_of_a_store_is_bad_input(
+    tmp_path: Path, inside: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("no store")
+    assert run(["check", str(tmp_path / "file" / inside)]) == BAD_INPUT
+    assert str(tmp_path / "file" / inside) in _one_line(capsys)
+
+
+@pytest.mark.parametrize("size", [0, 5_000, 20_000])
+def test_a_store_that_was_cut_off_is_a_problem(
+    store: Path, size: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.truncate(store / "data.mdb", size)
+    assert run(["check", str(store)]) == PROBLEMS
+    written = capsys.readouterr()
+    assert written.err == ""
+    assert f"data.mdb has {size} " in written.out or "is not a store" in written.out
+    assert written.out.count("\n") == 1
+
+
 def test_a_file_that_is_no_store_is_a_problem(
     store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,6 +135,14 @@ def test_a_file_as_store_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "file").write_text("")
     assert run(["demo", "--store", str(tmp_path / "file")]) == BAD_INPUT
     assert "is not a folder" in _one_line(capsys)
+
+
+@pytest.mark.parametrize("folder", ["/proc/x", "/proc", "/dev/null/x"])
+def test_a_store_folder_that_cannot_be_made_is_bad_input_before_the_first_stage(
+    folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["demo", "--store", folder]) == BAD_INPUT
+    assert folder in _one_line(capsys)
 
 
 def test_a_traceback_is_shown_with_debug_only(

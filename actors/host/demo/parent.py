@@ -58,8 +58,8 @@ def run_demo(options: DemoOptions) -> DemoReport:
     does not do its part in time. Nothing is left running.
     """
     payloads = load_payloads(options.payloads) if options.payloads else own_payloads()
-    if options.store is not None and options.store.exists() and not options.store.is_dir():
-        raise InvalidInput(f"{options.store} is not a folder: name one that is new or a store")
+    if options.store is not None:
+        _make_folder(options.store)
     with tempfile.TemporaryDirectory(prefix="greenroom-demo-") as scratch:
         demo = _Demo(
             payloads=payloads[:FILES_MAX],
@@ -68,6 +68,18 @@ def run_demo(options: DemoOptions) -> DemoReport:
         )
         with Progress(quiet=options.quiet) as progress:
             return asyncio.run(demo.run(progress))
+
+
+def _make_folder(folder: Path) -> None:
+    """Raise InvalidInput when a store cannot be made there, before anything is started."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except FileExistsError:
+        raise InvalidInput(f"{folder} is not a folder: name one that is new or a store") from None
+    except OSError as error:
+        raise InvalidInput(f"{folder} cannot hold a store: {error.strerror}") from error
 
 
 class _Demo:
