@@ -37,9 +37,9 @@ class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     A function node runs the callable registered as `function` (default: the node's id) with its
     `input_keys`; what it returns is stored under `output_keys`. A router node picks its next node
-    from `routes` by the value of `route_on`, looked up in its input, then in memory, or by what its
-    `function` returns, if it has one: the exact key first, then the first key that is part of the
-    value, then "default"; with neither by "success" or "failure".
+    from `routes` by the value of `route_on`, looked up in its input, then in memory, or by what
+    its `function` returns, if it has one: the exact key first, then the first key that is part of
+    the value, then "default"; with neither by "success" or "failure".
 
     `max_retries` is the number of attempts in all: 0 and 1 both mean one. `retry_on` names errors
     (class names or codes) that are worth another attempt; empty means every error. The wait before
@@ -143,9 +143,11 @@ class EdgeSpec(msgspec.Struct, frozen=True, kw_only=True):
 class GraphSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A whole graph. It is used as declared: nothing is added, dropped or reordered.
 
-    `entry_points` maps names to entry nodes. Several entry nodes that reach disjoint parts are
-    fine. `async_entry_points` are entry points that come with the graph. A run ends after a
-    terminal node, at a node none of whose edges can be taken, or as exhausted after `max_steps`.
+    `entry_points` maps names to nodes that may be entered: for now that only makes them reachable.
+    Several entry nodes that reach disjoint parts are fine. `async_entry_points` are entry points
+    that come with the graph: a runtime registers them. `goal_id` must be the goal's, if it is
+    set. A run ends after a terminal node, at a node none of whose edges can be taken, or as
+    exhausted after `max_steps`.
 
     Construction checks nothing across fields: `validation.validate_graph` lists every problem.
     """

@@ -1,11 +1,11 @@
 """Shared state: which keys there can be, and the events that tell of its changes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from greenroom.protocol.codec import encode
-from greenroom.protocol.commit import NewEvent, StateWrite
+from greenroom.protocol.commit import NewEvent, StateKey, StateWrite
 from greenroom.protocol.errors import InvalidValue, ValueTooLarge
 from greenroom.protocol.events import EventBody, EventType
 from greenroom.protocol.limits import (
@@ -36,9 +36,13 @@ def check_key(key: object) -> str:
     return text
 
 
+Previous = Callable[[StateKey], msgspec.Raw | None]
+
+
 def state_changed_events(
     writes: Sequence[StateWrite],
     at: float,
+    previous: Previous,
     *,
     stream: str | None = None,
     execution: str | None = None,
@@ -48,15 +52,16 @@ def state_changed_events(
 ) -> tuple[NewEvent, ...]:
     """Return the state_changed events of one commit's writes; `at` is wall UTC seconds.
 
-    The data is {"scope", "owner", "key"} and "value" if it has at most 256 encoded bytes, else its
-    size as "bytes"; a deleted key has "deleted": true instead. There are at most 100 events; the
-    last of them then says in "more" how many other keys changed.
+    The data is {"scope", "owner", "key", "old_value", "new_value"}; None stands for a key that is
+    not there. `previous` gives the encoded value before, as the maker of the commit knows it. A
+    value of more than 256 encoded bytes is left out, and "old_bytes" or "new_bytes" has its size.
+    There are at most 100 events; the last of them then says in "more" how many other keys changed.
     """
     shown = writes[:STATE_CHANGED_EVENTS_MAX]
     more = len(writes) - len(shown)
     events = []
     for at_index, write in enumerate(shown):
-        data = _data(write)
+        data = _data(write, previous(write.key))
         if more and at_index == len(shown) - 1:
             data["more"] = more
         body = EventBody(
@@ -73,17 +78,17 @@ def state_changed_events(
     return tuple(events)
 
 
-def _data(write: StateWrite) -> dict[str, object]:
-    key, value = write.key, write.value
+def _data(write: StateWrite, old: msgspec.Raw | None) -> dict[str, object]:
+    key = write.key
     data: dict[str, object] = {
         "scope": key.scope,
         "owner": key.owner,
         "key": key.key[:_SHOWN_CHARS_MAX],
     }
-    if value is None:
-        data["deleted"] = True
-    elif len(memoryview(value)) <= STATE_CHANGED_VALUE_BYTES_MAX:
-        data["value"] = value  # encoded already: goes in as it is
-    else:
-        data["bytes"] = len(memoryview(value))
+    for name, value in (("old", old), ("new", write.value)):
+        size = 0 if value is None else len(memoryview(value))
+        if size <= STATE_CHANGED_VALUE_BYTES_MAX:
+            data[f"{name}_value"] = value  # encoded already: goes in as it is
+        else:
+            data[f"{name}_bytes"] = size
     return data

@@ -65,5 +65,5 @@ async def _hold(
     transition = advance(plan, state, Hold(reason), now)
     if transition is None:
         return
-    maker = CommitMaker(found.summary.entry_point, fence, plan.digest)
+    maker = CommitMaker(found.summary.entry_point, fence, plan.digest, store)
     await writer.ask(CommitNow(commit=maker.step(0, live, transition, now)), control=True)

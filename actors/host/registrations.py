@@ -15,15 +15,22 @@ from greenroom.protocol.errors import (
     InvalidGraph,
     NodeNotFound,
 )
+from greenroom.protocol.goal import Goal
 from greenroom.protocol.graph import GraphSpec, NodeSpec
 
 
 class Registrations:
     """The graph's entry points and functions, each checked when it comes."""
 
-    def __init__(self, graph: GraphSpec, functions: Mapping[str, Callable[..., Any]]) -> None:
+    def __init__(
+        self, graph: GraphSpec, goal: Goal, functions: Mapping[str, Callable[..., Any]]
+    ) -> None:
         # Which nodes are entered is known at the start; until then any may be.
         check_graph(graph, entry_nodes=_node_ids(graph))
+        if graph.goal_id and graph.goal_id != goal.id:
+            raise InvalidGraph(
+                [f"graph {graph.id!r} is for goal {graph.goal_id!r}, and the goal is {goal.id!r}"]
+            )
         self.graph = graph
         self.plan: Plan = compile_plan(graph)
         self.entry_points: dict[str, EntryPointSpec] = {}

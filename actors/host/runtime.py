@@ -76,7 +76,7 @@ class AgentRuntime:
         check_kind("config", self._config, AgentRuntimeConfig)
         check_kind("goal", goal, Goal)
         check_kind("functions", {} if functions is None else functions, Mapping)
-        self._registrations = Registrations(graph, functions or {})
+        self._registrations = Registrations(graph, goal, functions or {})
         refuse_unsupported(graph, (), self._config, checkpoint_config, goal)
         self._goal = goal
         self._path = Path(storage_path)

@@ -17,12 +17,14 @@ from greenroom.protocol.limits import PRIORITY_STEP_S, SNAPSHOT_PATCH_BYTES
 from greenroom.protocol.messages import NodeResult, Trigger
 from greenroom.protocol.patch import JournalRecord, apply
 from greenroom.protocol.shared_state import state_changed_events
+from greenroom.storage.store import Store
 
 
 class CommitMaker:
     """Builds the commits of one incarnation of one stream."""
 
-    def __init__(self, stream: str, incarnation: int, plan: bytes) -> None:
+    def __init__(self, stream: str, incarnation: int, plan: bytes, store: Store) -> None:
+        self._store = store
         self._stream = stream
         self._incarnation = incarnation
         self._plan = plan
@@ -81,6 +83,7 @@ class CommitMaker:
         changed = state_changed_events(
             result.writes,
             now,
+            lambda key: self._store.read(lambda reader: reader.state_get(key))[0],
             stream=self._stream,
             execution=live.execution_id,
             node=None if token is None else token.node,

@@ -88,7 +88,7 @@ class ExecutionStream(Actor[StreamMessage]):
             incarnation=self._fence,
             isolation=self._entry.isolation,
         )
-        self._maker = CommitMaker(stream, self._fence, parts.plan.digest)
+        self._maker = CommitMaker(stream, self._fence, parts.plan.digest, parts.store)
         self._steps = StepMachine(parts.plan, self._maker, parts.slot, self.clock, self)
         self._draining = Draining(lambda: self._steps.commits_in_flight)
         self._races = Races(parts, self._steps, self.address, self._fence)

@@ -98,12 +98,20 @@ class StateLink:
             stream="",  # no stream's instance: no fence
             incarnation=0,
             events=state_changed_events(
-                made, self._clock.now(), stream=stream or None, execution=execution_id or None
+                made,
+                self._clock.now(),
+                self._value,
+                stream=stream or None,
+                execution=execution_id or None,
             ),
             reads=reads,
             writes=made,
         )
         return self.writer.ask(CommitNow(commit=commit))
+
+    def _value(self, key: StateKey) -> msgspec.Raw | None:
+        store = self.store
+        return None if store is None else store.read(lambda reader: reader.state_get(key))[0]
 
 
 def applied(outcome: CommitOutcome) -> bool:

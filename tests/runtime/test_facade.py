@@ -140,7 +140,6 @@ async def test_an_unknown_entry_point_is_a_value_error_that_names_those_there_ar
         for call in (
             runtime.trigger("nowhere"),
             runtime.trigger_and_wait("nowhere"),
-            runtime.cancel_execution("nowhere", "any"),
             runtime.restart_stream("nowhere"),
         ):
             with pytest.raises(EntryPointNotFound) as caught:
@@ -148,6 +147,7 @@ async def test_an_unknown_entry_point_is_a_value_error_that_names_those_there_ar
             assert isinstance(caught.value, ValueError)
             assert str(caught.value) == "Entry point 'nowhere' not found; registered: main"
         assert runtime.get_execution_result("nowhere", "any") is None
+        assert await runtime.cancel_execution("nowhere", "any") is False
         assert (await runtime.trigger_and_wait("main")).success
 
 

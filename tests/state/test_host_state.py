@@ -155,11 +155,11 @@ async def test_changes_are_told_with_small_values_only(rig: Any) -> None:
     await rig.handle.write_batch({"small": [1], "large": "x" * 300}, scope=STREAM, stream_id="ep")
     await rig.handle.delete("small", scope=STREAM, stream_id="ep")
     deleted, large, small = rig.handle.get_recent_changes()
-    assert (small["key"], small["value"], small["scope"], small["owner"]) == (
+    assert (small["key"], small["new_value"], small["scope"], small["owner"]) == (
         *("small", [1], "stream", "ep"),
     )
-    assert (large["bytes"], "value" in large) == (303, False)
-    assert (deleted["deleted"], deleted["stream_id"]) == (True, "ep")
+    assert (large["new_bytes"], "new_value" in large) == (303, False)
+    assert (deleted["old_value"], deleted["new_value"], deleted["stream_id"]) == ([1], None, "ep")
     assert rig.handle.get_recent_changes(1) == [deleted]
 
 
@@ -174,11 +174,33 @@ async def test_stats_count_what_is_there(rig: Any) -> None:
 
 async def test_one_commit_makes_a_bounded_number_of_events(raw: Any) -> None:
     writes = [StateWrite(StateKey("global", "", f"k{n}"), raw(n)) for n in range(250)]
-    events = state_changed_events(writes, 1.0, stream="ep", execution="e1", node="n", hops=2)
+    events = state_changed_events(
+        writes, 1.0, lambda key: None, stream="ep", execution="e1", node="n", hops=2
+    )
     assert len(events) == 100
     body = decode_event(events[-1].body)
     assert decode_value(body.data)["more"] == 150
     assert (body.type, body.stream, body.execution, body.node, body.hops) == (
         *(EventType.STATE_CHANGED, "ep", "e1", "n", 2),
     )
-    assert state_changed_events((), 1.0) == ()
+    assert state_changed_events((), 1.0, lambda key: None) == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (None, 1, {"old_value": None, "new_value": 1}),
+        ({"a": 1}, None, {"old_value": {"a": 1}, "new_value": None}),
+        ("x" * 300, [2], {"old_bytes": 303, "new_value": [2]}),
+        (3, "y" * 400, {"old_value": 3, "new_bytes": 403}),
+    ],
+)
+async def test_an_event_tells_small_values_before_and_after_and_sizes_of_large_ones(
+    raw: Any, old: Any, new: Any, told: dict[str, Any]
+) -> None:
+    key = StateKey("global", "", "k")
+    before = None if old is None else raw(old)
+    write = StateWrite(key, None if new is None else raw(new))
+    (event,) = state_changed_events((write,), 1.0, lambda _: before)
+    data = decode_value(decode_event(event.body).data)
+    assert data == {"scope": "global", "owner": "", "key": "k", **told}
