@@ -94,7 +94,7 @@ class ExecutionStream(Actor[StreamMessage]):
         self._races = Races(parts, self._steps, self.address, self._fence)
         restarted = parts.slot.started
         parts.slot.started = True
-        await recover(self, parts, process_death=parts.process_death and not restarted)
+        await recover(self, self._desk, parts, process_death=parts.process_death and not restarted)
         kind = EventType.STREAM_RESTARTED if restarted else EventType.STREAM_STARTED
         self._append_event(kind)
         self._desk.admit()
@@ -240,20 +240,15 @@ class ExecutionStream(Actor[StreamMessage]):
         return live
 
     def let_go(self, live: Live) -> None:
-        """Keep it in the store only."""
-        self._live.pop(live.execution_id, None)
+        """Keep it in the store only, unless something of it is under way here: whoever loaded it
+        meanwhile would decide on a state that is about to change.
+        """
+        if live.in_flight is None and not live.ticks:
+            self._live.pop(live.execution_id, None)
 
     def adopt(self, live: Live) -> None:
         """Recovery brings an execution that runs or waits."""
         self._live[live.execution_id] = live
-
-    def queue(self, place: Place) -> None:
-        """Recovery brings an execution that is queued."""
-        self._desk.line.join(place)
-
-    def take_permit_for(self, live: Live) -> bool:
-        """For recovery: a permit for work that was in flight, if there is one."""
-        return self._desk.take(live)
 
     def step(self, live: Live, pending: Pending) -> None:
         """Advance an execution by one tick."""

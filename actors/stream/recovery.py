@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final, Protocol
 
+from greenroom.actors.stream.admission_desk import AdmissionDesk
 from greenroom.actors.stream.live import Live, Pending
 from greenroom.actors.stream.parts import RecoveredCounts, StreamParts
 from greenroom.actors.stream.waiting_line import Place
@@ -35,14 +36,15 @@ class Recovering(Protocol):
     """What recovery asks of the stream."""
 
     def adopt(self, live: Live) -> None: ...
-    def queue(self, place: Place) -> None: ...
-    def take_permit_for(self, live: Live) -> bool: ...
+    def settle(self, live: Live) -> None: ...
     def step(self, live: Live, pending: Pending) -> None: ...
     def start_timer(self, live: Live, token_id: int, due: float) -> None: ...
     def on_slice_end(self) -> None: ...
 
 
-async def recover(stream: Recovering, parts: StreamParts, *, process_death: bool) -> None:
+async def recover(
+    stream: Recovering, desk: AdmissionDesk, parts: StreamParts, *, process_death: bool
+) -> None:
     """Take up every unfinished execution of the entry point. `parts.recovered` gets the counts."""
     counts = parts.recovered = RecoveredCounts()
     queued: list[StoredExecution] = []
@@ -56,7 +58,7 @@ async def recover(stream: Recovering, parts: StreamParts, *, process_death: bool
             if found.summary.status is Status.QUEUED:
                 queued.append(found)
             elif loaded is not None:
-                _take_up(stream, parts, counts, found, loaded, process_death=process_death)
+                _take_up(stream, desk, parts, counts, found, loaded, process_death=process_death)
             else:
                 counts.held[found.summary.execution_id] = found.summary.error or UNREADABLE
         stream.on_slice_end()
@@ -64,7 +66,7 @@ async def recover(stream: Recovering, parts: StreamParts, *, process_death: bool
     for found in queued:
         summary = found.summary
         counts.queued += 1
-        stream.queue(
+        desk.line.join(
             Place(
                 fresh=summary.updated_at == summary.accepted_at,
                 key=summary.queue_key,
@@ -95,6 +97,7 @@ def _loaded(found: StoredExecution, reader: Reader) -> Loaded | None:
 
 def _take_up(
     stream: Recovering,
+    desk: AdmissionDesk,
     parts: StreamParts,
     counts: RecoveredCounts,
     found: StoredExecution,
@@ -118,10 +121,11 @@ def _take_up(
             stream.start_timer(live, token_id, token.due)
     if not in_flight:
         counts.waiting += 1
+        stream.settle(live)
         return
     counts.recovered += 1
     suspect = process_death and any(token.crashes >= SUSPECT_AFTER for token in in_flight)
-    permit = not suspect and stream.take_permit_for(live)
+    permit = not suspect and desk.take(live, state.accepted.priority)
     stream.step(live, Pending(Recover(process_death=process_death, permit=permit)))
 
 

@@ -15,7 +15,7 @@ from greenroom.protocol.engine.advance import advance
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.ticks import Hold, NodeErrored, NodeSucceeded
 from greenroom.protocol.engine.transition import Command, Transition
-from greenroom.protocol.errors import Fenced, GreenroomError
+from greenroom.protocol.errors import Fenced, GreenroomError, VersionConflict
 from greenroom.protocol.messages import Trigger
 from greenroom.protocol.patch import apply
 
@@ -161,8 +161,9 @@ class StepMachine:
             flight.pending.reply.set(True)
 
     def _refused(self, flight: InFlight, outcome: CommitOutcome) -> None:
-        if outcome.code == Fenced.code:
-            raise RuntimeError(f"this instance was replaced: {outcome.text}")
+        if outcome.code in (Fenced.code, VersionConflict.code):
+            # The store knows more than this instance: the next one reads it anew.
+            raise RuntimeError(f"this instance is behind the store: {outcome.text}")
         live, pending = flight.live, flight.pending
         logger.error("%s: step refused: %s", live.execution_id, outcome.text)
         if isinstance(pending.tick, NodeSucceeded):
