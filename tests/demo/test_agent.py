@@ -66,6 +66,20 @@ async def test_every_payload_is_triaged_to_the_end(runtime: AgentRuntime) -> Non
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("event", ["issues", "push", "release", "nothing"])
+async def test_a_payload_of_another_shape_is_triaged_as_unknown(
+    runtime: AgentRuntime, event: str
+) -> None:
+    for payload in ({}, {"issue": {}, "commits": [1], "release": {"name": 3}}, {"issue": "x"}):
+        data = {"payload": payload, "headers": {"x-github-event": event}}
+        result = await runtime.trigger_and_wait("api", data, timeout=30)
+        assert result is not None
+        assert result.success, (payload, result.error)
+        if not payload and event != "nothing":
+            assert result.output["event"] == "unknown"
+
+
+@pytest.mark.asyncio
 async def test_duplicates_are_found_through_shared_state(runtime: AgentRuntime) -> None:
     first = await runtime.trigger_and_wait("api", _input(PAYLOADS["issues.00.json"]), timeout=30)
     second = await runtime.trigger_and_wait("api", _input(PAYLOADS["issues.01.json"]), timeout=30)

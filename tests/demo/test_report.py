@@ -13,6 +13,7 @@ REPORT = DemoReport(
     rejected=6,
     duplicates=12,
     completed=51,
+    ended_otherwise=0,
     lost=0,
     repeated_steps=0,
     stream_restarts=1,
@@ -53,7 +54,13 @@ def test_a_terminal_gets_the_same_words() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"lost": 1}, {"repeated_steps": 2}, {"wrong": ["[an] answer was 500"]}]
+    "change",
+    [
+        {"lost": 1},
+        {"ended_otherwise": 3},
+        {"repeated_steps": 2},
+        {"wrong": ["[an] answer was 500"]},
+    ],
 )
 def test_what_was_not_proved_is_said(change: dict[str, object]) -> None:
     report = msgspec.structs.replace(REPORT, **change)
@@ -61,6 +68,13 @@ def test_what_was_not_proved_is_said(change: dict[str, object]) -> None:
     text = _shown(report, terminal=False)
     assert "FAILED" in text
     assert all(wrong in text for wrong in report.wrong)
+
+
+def test_what_ended_otherwise_is_not_called_lost() -> None:
+    report = msgspec.structs.replace(REPORT, completed=48, ended_otherwise=3)
+    text = _shown(report, terminal=False)
+    assert "48 completed, 3 ended otherwise, 0 lost" in text
+    assert report.result()["lost"] == 3  # a program gets one number for all that has not completed
 
 
 def test_the_result_has_exactly_the_promised_keys() -> None:

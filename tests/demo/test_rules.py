@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from greenroom.actors.host.demo import rules
 from greenroom.actors.host.demo.payloads import own_payloads
+from greenroom.protocol.limits import VALUE_BYTES_MAX
+from greenroom.protocol.values import encode_value
 
 PAYLOADS = {payload.name: payload for payload in own_payloads()}
 
@@ -95,3 +97,43 @@ def test_payloads_with_missing_parts_are_read_all_the_same() -> None:
     assert rules.notice_subject("ping", bare)["title"] == "Keep it."
     assert rules.push_subject({"commits": []})["paths"] == []
     assert rules.labels_for("push", rules.push_subject({"commits": []})) == []
+
+
+@pytest.mark.parametrize("event", sorted({payload.event for payload in PAYLOADS.values()}))
+def test_a_payload_without_what_the_event_is_about_is_unknown(event: str) -> None:
+    found = rules.event_of({"x-github-event": event}, {})
+    assert found == ("unknown" if event not in ("ping", "star") else event)
+    assert rules.labels_for("unknown", rules.notice_subject("unknown", {})) == ["needs-information"]
+
+
+_KEYS = st.sampled_from(
+    [
+        *("issue", "comment", "commits", "release", "milestone", "label", "repository", "user"),
+        *("organization", "sender", "login", "title", "body", "name", "number", "labels", "zen"),
+        *("assignees", "state", "added", "pusher", "ref", "action", "message"),
+    ]
+)
+_ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=4),
+    max_leaves=15,
+)
+
+
+@given(st.sampled_from(["issues", "issue_comment", "push", "release", "ping", "x"]), st.data())
+def test_any_object_is_triaged_to_the_end(event: str, data: st.DataObject) -> None:
+    payload = data.draw(st.dictionaries(_KEYS, _ANYTHING, max_size=5))
+    event = rules.event_of({"x-github-event": event}, payload)
+    read = {"issue": rules.issue_subject, "push": rules.push_subject}.get(rules.kind_of(event))
+    subject = read(payload) if read else rules.notice_subject(event, payload)
+    encode_value(subject)
+    labels = rules.labels_for(event, subject)
+    rules.reply_for(event, subject, labels, rules.assignee_for(subject, labels), None)
+
+
+def test_a_subject_stays_small_whatever_the_payload_holds() -> None:
+    long = "x" * 1_000_000
+    issue = {"title": long, "body": long, "labels": [{"name": long}] * 1_000}
+    push = {"commits": [{"message": long, "added": [f"{number}{long}" for number in range(999)]}]}
+    assert len(encode_value(rules.issue_subject({"issue": issue}))) < VALUE_BYTES_MAX / 4
+    assert len(encode_value(rules.push_subject(push))) < VALUE_BYTES_MAX / 4

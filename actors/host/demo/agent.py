@@ -85,6 +85,8 @@ class TriageFunctions:
         Read, then written: only under `synchronized` does no title get lost.
         """
         self._enter(ctx)
+        if subject["number"] is None:
+            return {"duplicate_of": None}
         key = f"titles:{subject['repository']}"
         known: dict[str, list[str]] = await ctx.read(key, {}, StateScope.GLOBAL)
         number, words = int(subject["number"]), rules.fingerprint(subject["title"])

@@ -192,10 +192,10 @@ class _Demo:
 
     async def _call(self, child: ChildProcess) -> None:
         payloads = [next(self.payloads) for _ in range(API_CALLS)]
-        inputs = [
-            {"payload": one.json(), "headers": {"x-github-event": one.event}} for one in payloads
-        ]
-        self.called += (await child.ask("trigger", inputs=inputs))["executions"]
+        for one in payloads:
+            # One at a time: several large ones would not fit into one line.
+            data = {"payload": one.json(), "headers": {"x-github-event": one.event}}
+            self.called += (await child.ask("trigger", inputs=[data]))["executions"]
 
     async def _crash_stream(self, child: ChildProcess) -> None:
         await child.ask("crash", stream=STREAM)
@@ -277,7 +277,8 @@ class _Demo:
             rejected=self.rejected,
             duplicates=self.duplicates,
             completed=len(completed),
-            lost=len(accepted - completed),
+            ended_otherwise=len(accepted - completed - after.unfinished(accepted)),
+            lost=len(after.unfinished(accepted)),
             repeated_steps=sum(run in before.closed for run in entered_again),
             stream_restarts=self.restarts,
             recovered=recovered,

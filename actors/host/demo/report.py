@@ -25,7 +25,8 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers of one run.
 
     `accepted` executions were acknowledged: webhooks with a 202 that was no duplicate, and calls.
-    `lost` are those without a completed execution at the end. `repeated_steps` are node runs that
+    `ended_otherwise` are those that failed or were cancelled, `lost` those that have neither
+    completed nor ended. `repeated_steps` are node runs that
     the second process entered although a step that ended them was committed before the kill.
     `recovered` is what the second start resumed. `wrong` lists answers that should have been
     others.
@@ -35,6 +36,7 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     rejected: int
     duplicates: int
     completed: int
+    ended_otherwise: int
     lost: int
     repeated_steps: int
     stream_restarts: int
@@ -55,12 +57,15 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def proved(self) -> bool:
-        """Nothing acknowledged was lost, nothing committed ran again, every answer was right."""
-        return not (self.lost or self.repeated_steps or self.wrong)
+        """Everything acknowledged has completed, nothing committed ran again, every answer was
+        right.
+        """
+        return not (self.lost or self.ended_otherwise or self.repeated_steps or self.wrong)
 
     def result(self) -> dict[str, Any]:
-        """The numbers that `--json` gives."""
-        return {name: getattr(self, name) for name in _RESULT}
+        """The numbers that `--json` gives; there `lost` is all that has not completed."""
+        numbers = {name: getattr(self, name) for name in _RESULT}
+        return numbers | {"lost": self.lost + self.ended_otherwise}
 
 
 def show_report(report: DemoReport, console: Console) -> None:
@@ -77,9 +82,11 @@ def show_report(report: DemoReport, console: Console) -> None:
     for wrong in report.wrong:
         console.print(f"wrong: {wrong}", markup=False, highlight=False)
     verdict = "PROVED" if report.proved else "FAILED"
+    otherwise = f"{report.ended_otherwise} ended otherwise, " if report.ended_otherwise else ""
     console.print(
         f"{verdict}: {report.accepted} accepted, {report.completed} completed, "
-        f"{report.lost} lost, {report.repeated_steps} steps repeated, in {report.elapsed_s:.1f} s",
+        f"{otherwise}{report.lost} lost, {report.repeated_steps} steps repeated, "
+        f"in {report.elapsed_s:.1f} s",
         style="bold green" if report.proved else "bold red",
         highlight=False,
         soft_wrap=True,
@@ -132,7 +139,8 @@ def _proof(report: DemoReport) -> Table:
     )
     table.add_row(f"node runs that process {second} entered", str(report.entered_after_kill))
     table.add_row("of these, committed before: repeated steps", str(report.repeated_steps))
-    table.add_row("acknowledged without a completed execution: lost", str(report.lost))
+    table.add_row("acknowledged and failed or cancelled", str(report.ended_otherwise))
+    table.add_row("acknowledged and neither completed nor ended: lost", str(report.lost))
     return table
 
 

@@ -7,6 +7,12 @@ from typing import Any, Final
 Subject = dict[str, Any]
 
 SIMILAR: Final = 0.6
+# A webhook may hold anything; a subject is a value of the execution and stays far below its limit.
+_NAME_CHARS: Final = 200
+_TITLE_CHARS: Final = 500
+_TEXT_CHARS: Final = 20_000
+_NAMES_KEPT_MAX: Final = 100
+_PATHS_KEPT_MAX: Final = 500
 _WORD: Final = re.compile(r"[a-z][a-z0-9_]+")
 _VERSION: Final = re.compile(r"\b\d+\.\d+(\.\d+)?\b")
 _STOP: Final = frozenset(
@@ -33,6 +39,15 @@ _STOP: Final = frozenset(
     }
 )
 _KINDS: Final = {"issues": "issue", "issue_comment": "issue", "push": "push"}
+# Where an event's subject is, and what it has to be.
+_ABOUT: Final[dict[str, tuple[str, type]]] = {
+    "issues": ("issue", dict),
+    "issue_comment": ("issue", dict),
+    "push": ("commits", list),
+    "release": ("release", dict),
+    "milestone": ("milestone", dict),
+    "label": ("label", dict),
+}
 _WORDS_OF: Final = {
     "security": {"token", "leak", "vulnerability", "secret", "password", "cve", "injection"},
     "bug": {"crash", "error", "exception", "traceback", "broken", "bug", "fail", "wrong"},
@@ -53,14 +68,25 @@ _TEAMS: Final = {
     "enhancement": "product-team",
     "question": "support-team",
 }
+_LABEL_OF: Final = {
+    "release": "announcement",
+    "ping": "setup",
+    "star": "thanks",
+    "unknown": "needs-information",
+}
 _INSIDERS: Final = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
 
 
 def event_of(headers: Mapping[str, str], payload: Mapping[str, Any]) -> str:
-    """The event's name: from the header, else from what the payload holds."""
-    named = headers.get("x-github-event")
-    if named:
-        return named
+    """The event's name: from the header, else from what the payload holds; `unknown` where the
+    payload has not what the event is about.
+    """
+    named = headers.get("x-github-event") or _event_in(payload)
+    field, kind = _ABOUT.get(named, ("", object))
+    return named if isinstance(payload.get(field), kind) else "unknown"
+
+
+def _event_in(payload: Mapping[str, Any]) -> str:
     if "comment" in payload:
         return "issue_comment"
     for key, event in (("issue", "issues"), ("commits", "push"), ("zen", "ping")):
@@ -79,77 +105,75 @@ def kind_of(event: str) -> str:
 
 def repository_of(payload: Mapping[str, Any]) -> str:
     """The full name of the repository; the organisation's login when there is none."""
-    repository = payload.get("repository") or {}
-    organization = payload.get("organization") or {}
-    return str(repository.get("full_name") or organization.get("login") or "unknown")
+    full_name = _text(_object(payload.get("repository")).get("full_name"), _NAME_CHARS)
+    login = _text(_object(payload.get("organization")).get("login"), _NAME_CHARS)
+    return full_name or login or "unknown"
 
 
 def issue_subject(payload: Mapping[str, Any]) -> Subject:
     """What matters of an issue or of a comment on one; the newest text is `text`."""
-    issue, comment = payload["issue"], payload.get("comment")
+    issue, comment = _object(payload.get("issue")), _object(payload.get("comment"))
     said = comment or issue
     return {
         "repository": repository_of(payload),
-        "action": payload.get("action"),
-        "number": issue["number"],
-        "title": issue["title"],
-        "text": said.get("body") or "",
-        "author": said["user"]["login"],
-        "association": said.get("author_association") or "NONE",
-        "labels": [label["name"] for label in issue.get("labels", [])],
-        "assignees": [user["login"] for user in issue.get("assignees", [])],
+        "action": _text(payload.get("action"), _NAME_CHARS) or None,
+        "number": _number(issue.get("number")),
+        "title": _text(issue.get("title"), _TITLE_CHARS),
+        "text": _text(said.get("body"), _TEXT_CHARS),
+        "author": _text(_object(said.get("user")).get("login"), _NAME_CHARS) or "unknown",
+        "association": _text(said.get("author_association"), _NAME_CHARS) or "NONE",
+        "labels": _names(issue.get("labels"), "name"),
+        "assignees": _names(issue.get("assignees"), "login"),
         "open": issue.get("state", "open") == "open",
-        "comment": comment is not None,
+        "comment": bool(comment),
         "paths": [],
     }
 
 
 def push_subject(payload: Mapping[str, Any]) -> Subject:
     """What matters of a push: its branch, messages and paths."""
-    commits = payload.get("commits", [])
-    messages = [str(commit.get("message", "")) for commit in commits]
+    commits = [_object(commit) for commit in _list(payload.get("commits"))]
+    messages = [_text(commit.get("message"), _TITLE_CHARS) for commit in commits]
+    paths = {
+        _text(path, _NAME_CHARS)
+        for commit in commits
+        for change in ("added", "removed", "modified")
+        for path in _list(commit.get(change))
+    }
     return {
         "repository": repository_of(payload),
         "action": "deleted" if payload.get("deleted") else "pushed",
         "number": None,
-        "title": f"{len(commits)} commits to {payload.get('ref', '')}",
-        "text": "\n".join(messages),
-        "author": (payload.get("pusher") or {}).get("name", "unknown"),
+        "title": f"{len(commits)} commits to {_text(payload.get('ref'), _NAME_CHARS)}",
+        "text": "\n".join(messages)[:_TEXT_CHARS],
+        "author": _text(_object(payload.get("pusher")).get("name"), _NAME_CHARS) or "unknown",
         "association": "MEMBER",
         "labels": [],
         "assignees": [],
         "open": True,
         "comment": False,
-        "paths": sorted(
-            {
-                path
-                for commit in commits
-                for change in ("added", "removed", "modified")
-                for path in commit.get(change, [])
-            }
-        ),
+        "paths": sorted(paths - {""})[:_PATHS_KEPT_MAX],
     }
 
 
 def notice_subject(event: str, payload: Mapping[str, Any]) -> Subject:
     """What matters of everything else: a title, and a text where there is one."""
-    about = payload.get(event) if isinstance(payload.get(event), dict) else {}
-    assert about is not None
-    stars = (payload.get("repository") or {}).get("stargazers_count", 0)
+    about = _object(payload.get(event))
+    stars = _number(_object(payload.get("repository")).get("stargazers_count")) or 0
     title = {
         "star": f"{stars} stars",
-        "ping": str(payload.get("zen", "")),
-        "release": about.get("name") or about.get("tag_name") or "",
-        "milestone": about.get("title") or "",
-        "label": about.get("name") or "",
+        "ping": payload.get("zen"),
+        "release": about.get("name") or about.get("tag_name"),
+        "milestone": about.get("title"),
+        "label": about.get("name"),
     }.get(event, event)
     return {
         "repository": repository_of(payload),
-        "action": payload.get("action"),
-        "number": about.get("number"),
-        "title": str(title),
-        "text": str(about.get("body") or about.get("description") or ""),
-        "author": (payload.get("sender") or {}).get("login", "unknown"),
+        "action": _text(payload.get("action"), _NAME_CHARS) or None,
+        "number": _number(about.get("number")),
+        "title": _text(title, _TITLE_CHARS),
+        "text": _text(about.get("body") or about.get("description"), _TEXT_CHARS),
+        "author": _text(_object(payload.get("sender")).get("login"), _NAME_CHARS) or "unknown",
         "association": "NONE",
         "labels": [],
         "assignees": [],
@@ -157,6 +181,27 @@ def notice_subject(event: str, payload: Mapping[str, Any]) -> Subject:
         "comment": False,
         "paths": [],
     }
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: object, chars_max: int) -> str:
+    return value[:chars_max] if isinstance(value, str) else ""
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _names(value: object, field: str) -> list[str]:
+    found = [_text(_object(one).get(field), _NAME_CHARS) for one in _list(value)]
+    return [name for name in found if name][:_NAMES_KEPT_MAX]
 
 
 def fingerprint(text: str) -> list[str]:
@@ -200,7 +245,7 @@ def labels_for(event: str, subject: Subject) -> list[str]:
         if any(not any(form.search(path) for _, form in _PATHS) for path in subject["paths"]):
             found.add("code")
     else:
-        found.add({"release": "announcement", "ping": "setup", "star": "thanks"}.get(event, "plan"))
+        found.add(_LABEL_OF.get(event, "plan"))
     return sorted(found)
 
 
