@@ -81,32 +81,20 @@ class Running:
 
         Raises as `encode_outputs`.
         """
-        run = self.run
+        run, buffer = self.run, self.buffer
         outputs, route = encode_outputs(self.plan, value)
-        latency_ms = int((now - self.began) * 1000)
-        buffer = self.buffer
-        if buffer is None:
-            return NodeResult(
-                execution_id=run.execution_id,
-                token_id=run.token_id,
-                visit=run.visit,
-                attempt=run.attempt,
-                latency_ms=latency_ms,
-                outputs=outputs,
-                route=route,
-            )
         return NodeResult(
             execution_id=run.execution_id,
             token_id=run.token_id,
             visit=run.visit,
             attempt=run.attempt,
-            latency_ms=latency_ms,
-            outputs={**buffer.outputs(), **outputs},
+            latency_ms=int((now - self.began) * 1000),
+            outputs={**buffer.outputs(), **outputs} if buffer else outputs,
             route=route,
-            reads=buffer.reads(),
-            writes=buffer.writes(),
-            updates=buffer.updates(),
-            events=tuple(buffer.events),
+            reads=buffer.reads() if buffer else (),
+            writes=buffer.writes() if buffer else (),
+            updates=buffer.updates() if buffer else (),
+            events=tuple(buffer.events) if buffer else (),
         )
 
     def failure(self, error: BaseException, now: float) -> NodeResult:

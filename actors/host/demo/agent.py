@@ -215,24 +215,22 @@ def triage_goal() -> Goal:
 
 def triage_entry_points() -> list[EntryPointSpec]:
     """Signed webhooks, calls from the host, and the event that a webhook has been dealt with."""
-    synchronized = IsolationLevel.SYNCHRONIZED
+    triaging = [
+        EntryPointSpec(
+            id=id_,
+            name=name,
+            entry_node="classify",
+            trigger_type=trigger_type,
+            isolation_level=IsolationLevel.SYNCHRONIZED,
+            max_concurrent=_CONCURRENT,
+        )
+        for id_, name, trigger_type in (
+            ("github", "GitHub webhooks", TriggerType.WEBHOOK),
+            ("api", "calls from the host", TriggerType.API),
+        )
+    ]
     return [
-        EntryPointSpec(
-            id="github",
-            name="GitHub webhooks",
-            entry_node="classify",
-            trigger_type=TriggerType.WEBHOOK,
-            isolation_level=synchronized,
-            max_concurrent=_CONCURRENT,
-        ),
-        EntryPointSpec(
-            id="api",
-            name="calls from the host",
-            entry_node="classify",
-            trigger_type=TriggerType.API,
-            isolation_level=synchronized,
-            max_concurrent=_CONCURRENT,
-        ),
+        *triaging,
         EntryPointSpec(
             id="digest",
             name="completed webhooks",
