@@ -1,4 +1,6 @@
-"""Every bound of the project in one place: nothing that grows is without one.
+"""The bounds that users or several parts can meet, in one place: nothing that grows is without one.
+
+A bound of one algorithm alone stays beside it.
 
 The unit is part of the name (`_BYTES`, `_S`) and `_MAX` marks the largest accepted value. Names
 that end in `_DEFAULT` are defaults of settings that users may change; the others are fixed.
@@ -69,10 +71,10 @@ AGGREGATOR_INTERVAL_S: Final = 1.0
 AGGREGATOR_EVENTS_MAX: Final = 1_000
 
 # Supervision and messages
-MAILBOX_MESSAGES_DEFAULT: Final = 10_000
+MAILBOX_MESSAGES_DEFAULT: Final = 1_000
 CONTROL_BURST: Final = 64  # control messages served before one user message gets its turn
 DELIVERIES_MAX: Final = 3  # tries of one message before it goes to the dead letters
-DEAD_LETTERS_MAX: Final = 10_000
+DEAD_LETTERS_MAX: Final = 1_000  # the newest; all are counted
 PROCESS_DEATHS_MAX: Final = 3  # an execution that was running at so many is held
 SYNC_THREADS_DEFAULT: Final = 32
 SYNC_ABANDONED_MAX: Final = 8  # hung calls whose threads are replaced
@@ -90,7 +92,11 @@ SNAPSHOT_PATCH_BYTES: Final = 64 * 1024  # patches since the last snapshot befor
 EXECUTION_RESULTS_DEFAULT: Final = 1_000
 EXECUTION_RESULTS_MAX: Final = 10_000_000
 LIST_PAGE_DEFAULT: Final = 100
-LIST_PAGE_MAX: Final = 10_000
+STORE_TEXT_CHARS_MAX: Final = 1024  # of a key, an owner, a namespace or a consumer's name
+RECORD_BYTES_MAX: Final = 256 * 1024 * 1024  # a record holds the new memory values of one step
+SNAPSHOT_BYTES_MAX: Final = 1024 * 1024 * 1024
+EVENT_BODY_BYTES_MAX: Final = 64 * 1024
+CURSOR_STATE_BYTES_MAX: Final = 64 * 1024 * 1024
 
 # Webhooks
 WEBHOOK_PORT_DEFAULT: Final = 8080

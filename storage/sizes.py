@@ -1,18 +1,19 @@
 """Bounds on the parts of a commit, checked before its first put."""
 
-from typing import Final
-
 import msgspec
 
 from greenroom.protocol.commit import Commit
 from greenroom.protocol.errors import CommitRefused, ValueTooLarge
-from greenroom.protocol.limits import ID_CHARS_MAX, VALUE_BYTES_MAX, WEBHOOK_BODY_BYTES_MAX
-
-KEY_TEXT_MAX: Final = 1024  # characters of a key, an owner, a namespace or a consumer's name
-RECORD_BYTES_MAX: Final = 256 * 1024 * 1024  # a record holds the new memory values of one step
-SNAPSHOT_BYTES_MAX: Final = 1024 * 1024 * 1024
-BODY_BYTES_MAX: Final = 64 * 1024
-CURSOR_STATE_BYTES_MAX: Final = 64 * 1024 * 1024
+from greenroom.protocol.limits import (
+    CURSOR_STATE_BYTES_MAX,
+    EVENT_BODY_BYTES_MAX,
+    ID_CHARS_MAX,
+    RECORD_BYTES_MAX,
+    SNAPSHOT_BYTES_MAX,
+    STORE_TEXT_CHARS_MAX,
+    VALUE_BYTES_MAX,
+    WEBHOOK_BODY_BYTES_MAX,
+)
 
 
 def unfit(commit: Commit) -> CommitRefused | None:
@@ -23,7 +24,7 @@ def unfit(commit: Commit) -> CommitRefused | None:
     if commit.snapshot is not None:
         found = found or _raw("snapshot", commit.snapshot, SNAPSHOT_BYTES_MAX)
     for event in commit.events:
-        found = found or _raw("event", event.body, BODY_BYTES_MAX)
+        found = found or _raw("event", event.body, EVENT_BODY_BYTES_MAX)
         if event.payload is not None:
             found = found or _raw("event payload", event.payload, WEBHOOK_BODY_BYTES_MAX)
     for write in commit.writes:
@@ -48,6 +49,6 @@ def _raw(path: str, raw: msgspec.Raw | None, limit: int) -> CommitRefused | None
 def _text(path: str, text: str) -> CommitRefused | None:
     if not text:
         return CommitRefused(f"the {path} is empty")
-    if len(text) > KEY_TEXT_MAX:
-        return ValueTooLarge(path, len(text), KEY_TEXT_MAX)
+    if len(text) > STORE_TEXT_CHARS_MAX:
+        return ValueTooLarge(path, len(text), STORE_TEXT_CHARS_MAX)
     return None

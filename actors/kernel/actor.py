@@ -12,6 +12,7 @@ from greenroom.actors.kernel.dispatcher import TimerHandle
 from greenroom.actors.kernel.future import Future
 from greenroom.actors.kernel.mailbox import Envelope
 from greenroom.protocol.envelope import Header
+from greenroom.protocol.limits import MAILBOX_MESSAGES_DEFAULT
 
 if TYPE_CHECKING:
     from greenroom.actors.kernel.cell import Cell
@@ -101,7 +102,7 @@ class Actor(_PykkaActor, Generic[M]):
     """
 
     messages: ClassVar[Any] = None
-    user_limit: ClassVar[int] = 1000
+    user_limit: ClassVar[int] = MAILBOX_MESSAGES_DEFAULT
     dispatcher_kind: ClassVar[Literal["loop", "thread"]] = "loop"
     batch_max: ClassVar[int] = 10_000
     local: ClassVar[bool] = False

@@ -5,7 +5,7 @@ ended.
 import logging
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from greenroom.actors.kernel.actor import Actor
 from greenroom.actors.kernel.future import Future
@@ -13,13 +13,12 @@ from greenroom.actors.kernel.mailbox import Envelope, Item
 from greenroom.actors.kernel.serving import Context, Serving
 from greenroom.actors.kernel.specs import ChildSpec
 from greenroom.protocol.errors import ActorStopped, PoisonMessage
+from greenroom.protocol.limits import DELIVERIES_MAX
 
 if TYPE_CHECKING:
     from greenroom.actors.kernel.ref import ActorRef
 
 logger = logging.getLogger("greenroom.actor")
-
-DELIVERIES_MAX: Final = 3
 
 
 class ChildExit(NamedTuple):

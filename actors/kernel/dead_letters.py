@@ -6,6 +6,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from greenroom.protocol.limits import DEAD_LETTERS_MAX
+
 logger = logging.getLogger("greenroom.dead_letters")
 
 Reason = Literal["stopped", "poison", "unknown", "refused", "stale", "abandoned"]
@@ -26,7 +28,7 @@ class DeadLetters:
     thread.
     """
 
-    def __init__(self, limit: int = 1000) -> None:
+    def __init__(self, limit: int = DEAD_LETTERS_MAX) -> None:
         self._lock = threading.Lock()
         self._kept: deque[DeadLetter] = deque(maxlen=limit)
         self._counts: Counter[str] = Counter()

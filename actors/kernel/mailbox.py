@@ -11,11 +11,7 @@ from typing import Any, Final
 from greenroom.actors.kernel.future import Future
 from greenroom.protocol.envelope import Header
 from greenroom.protocol.errors import ActorStopped, MailboxOverflow
-
-CONTROL_RUN_MAX: Final = 64
-"""After so many control messages in a row one user message is served, so that no flood of them
-starves the users.
-"""
+from greenroom.protocol.limits import CONTROL_BURST
 
 SAMPLE_EVERY: Final = 64
 
@@ -149,7 +145,7 @@ class Mailbox:
         """The next message by the rule of the lanes, or None."""
         if self._again:
             return self._again.popleft()
-        if self._control and (self._control_run < CONTROL_RUN_MAX or not self._user):
+        if self._control and (self._control_run < CONTROL_BURST or not self._user):
             self._control_run += 1
             return self._control.popleft()
         if not self._user:
@@ -249,7 +245,3 @@ class Mailbox:
     def depth(self) -> int:
         """Messages waiting in both lanes."""
         return len(self._again) + len(self._control) + len(self._user)
-
-    @property
-    def user_depth(self) -> int:
-        return len(self._user)

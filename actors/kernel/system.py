@@ -30,6 +30,7 @@ from greenroom.actors.kernel.supervisor import Supervisor
 from greenroom.actors.kernel.supervisor_ref import SupervisorRef
 from greenroom.actors.kernel.watchdog import Blocked, Watchdog
 from greenroom.protocol.errors import InvalidConfig, RuntimeStopped
+from greenroom.protocol.limits import DEAD_LETTERS_MAX
 from greenroom.protocol.supervision import Restart
 
 logger = logging.getLogger("greenroom.system")
@@ -56,7 +57,7 @@ class ActorSystem:
         dispatcher: Dispatcher | None = None,
         chance: Callable[[], float] | None = None,
         root: SupervisorSpec | None = None,
-        dead_letters_limit: int = 1000,
+        dead_letters_limit: int = DEAD_LETTERS_MAX,
         watchdog_limit_s: float | None = 0.05,
         on_blocked: Callable[[Blocked], None] | None = None,
         exit_timeout: float = STOP_TIMEOUT_S,
