@@ -9,8 +9,6 @@ from typing import Final
 
 import msgspec
 
-TRACE_ENTRIES_MAX: Final = 16
-
 
 class Header(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What a receiver may know about a message besides its body.
@@ -18,7 +16,7 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     `id` names the message for its sender's own use (empty: never asked for). `sender` is an actor's
     address. `deadline` is wall UTC seconds after which nobody waits for the answer. `attempt` is 1
     at the first delivery and grows each time the receiver crashed on the message. `trace` is a
-    W3C-style trace context, at most `TRACE_ENTRIES_MAX` entries.
+    W3C-style trace context.
     """
 
     id: str = ""

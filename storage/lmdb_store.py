@@ -67,7 +67,7 @@ class LmdbStore(StoreCore):
     def __init__(self, path: Path, options: StoreOptions, failpoint: Failpoint | None) -> None:
         super().__init__(options, failpoint)
         self.path = path
-        self._begun = self._dead_readers = 0
+        self._begun = 0
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._file_lock = FileLock(path)
@@ -87,11 +87,6 @@ class LmdbStore(StoreCore):
         except BaseException:
             self.close()
             raise
-
-    @property
-    def dead_readers(self) -> int:
-        """How many readers in other processes were found killed since the store was opened."""
-        return self._dead_readers
 
     def close(self) -> None:
         """See `store.Store`."""
@@ -120,7 +115,7 @@ class LmdbStore(StoreCore):
         self._begun += 1
         if self._begun % DEAD_READERS_EVERY == 0:
             # The pages of a killed reader's time are not used again before its place is freed.
-            self._dead_readers += environment.use().reader_check()
+            environment.use().reader_check()
         txn = environment.use().begin(write=True)
         return LmdbWriting(txn, environment.databases, environment.gate)
 

@@ -101,15 +101,6 @@ class FunctionRegistry:
             )
         return name
 
-    def of_node(self, node: NodeSpec) -> RegisteredFunction | None:
-        """Return the callable of a node; None for a router that has none.
-
-        Raises FunctionNotFound.
-        """
-        if node.node_type == ROUTER and node.function is None:
-            return None
-        return self.get(node.function_name)
-
     def missing(self, nodes: Iterable[NodeSpec]) -> list[str]:
         """Return the names that the nodes use and nobody registered, each once, in order."""
         names = [

@@ -53,11 +53,6 @@ class NodesHost:
         return self._thread_id
 
     @property
-    def owns_loop(self) -> bool:
-        """True when the loop is ours, on a thread of its own."""
-        return self._thread is not None
-
-    @property
     def degraded(self) -> bool:
         """True while so many plain functions hang that their threads are not replaced any more."""
         return self.pool.degraded

@@ -50,10 +50,6 @@ class TurnView:
         """The present snapshot."""
         return self._held
 
-    def holder(self, key: StateKey) -> str | None:
-        """Return the execution that holds the turn of `key`, or of its scope; None when free."""
-        return min(self._held.holders(key), default=None)
-
     def taken(self, key: StateKey, execution_id: str) -> bool:
         """Say whether another execution holds a turn that overlaps with `key`."""
         return self._held.taken(key, execution_id)

@@ -23,13 +23,13 @@ def test_turns_are_given_in_the_order_in_which_they_were_asked_for(rig: Any) -> 
     for execution in ("a", "b", "c"):
         rig.take(execution, "k")
     assert rig.granted(1) == ["a"]
-    assert rig.handle.turns.holder(K) == "a"
+    assert rig.handle.turns.held.holders(K) == {"a"}
     rig.manager.tell(ReleaseTurns(execution_id="a"), control=True)
     assert rig.granted(2) == ["a", "b"]
     rig.manager.tell(ReleaseTurns(execution_id="b"), control=True)
     assert rig.granted(3) == ["a", "b", "c"]
     rig.manager.tell(ReleaseTurns(execution_id="c"), control=True)
-    await_condition(lambda: rig.handle.turns.holder(K) is None)
+    await_condition(lambda: not rig.handle.turns.held.holders(K))
 
 
 def test_other_keys_are_not_waited_for(rig: Any) -> None:
@@ -69,7 +69,7 @@ def test_nobody_waits_longer_than_the_limit(make_rig: Any) -> None:
     rig.take("a", "k")
     rig.take("b", "k")
     assert rig.granted(2) == ["a", "b!"]
-    assert rig.handle.turns.holder(K) == "a", "a holder keeps its turn"
+    assert rig.handle.turns.held.holders(K) == {"a"}, "a holder keeps its turn"
     rig.take("c", "k")
     assert rig.granted(3) == ["a", "b!", "c!"]
 
@@ -115,7 +115,7 @@ def test_turns_survive_a_crash_of_the_state_manager(rig: Any) -> None:
     waiting = rig.handle.turns.when_free(K, "x")
     rig.manager.kill()
     assert rig.granted(2) == ["a", "a"], "told again, by the next instance"
-    assert rig.handle.turns.holder(K) == "a"
+    assert rig.handle.turns.held.holders(K) == {"a"}
     for execution in ("a", "b"):
         rig.manager.tell(ReleaseTurns(execution_id=execution), control=True)
     assert waiting.get(timeout=10) is True
@@ -127,7 +127,7 @@ def test_the_turns_of_a_stream_that_is_gone_are_given_on(rig: Any) -> None:
     rig.take("b", "k")
     rig.system.ref("stream").stop().get(timeout=10)
     rig.manager.tell(ReleaseTurns(execution_id="a"), control=True)
-    await_condition(lambda: rig.handle.turns.holder(K) is None)
+    await_condition(lambda: not rig.handle.turns.held.holders(K))
 
 
 @pytest.mark.parametrize("count", [40])
