@@ -166,6 +166,13 @@ async def _lags(over: asyncio.Event) -> list[float]:
     return sorted(lags)
 
 
+async def _idle_lag() -> float:
+    """The latest of thirty ticks without any work of ours."""
+    over = asyncio.Event()
+    asyncio.get_running_loop().call_later(30 * TICK_S, over.set)
+    return (await _lags(over))[-1]
+
+
 async def _flood(runtime: Any, count: int) -> tuple[list[str], int]:
     accepted, refused = [], 0
     for _ in range(count // 100):
@@ -187,7 +194,9 @@ async def _flood(runtime: Any, count: int) -> tuple[list[str], int]:
 async def test_twenty_thousand_triggers_against_a_full_queue_cost_nearly_nothing(
     lab: Any, new_gate: Any
 ) -> None:
-    """B26. The machine may be busy with others: the loop must be on time in one of three floods."""
+    """B26. How late a ticker on the host's loop is, over how late it is while nothing happens:
+    the machine may be busy with others, so one of five floods must be on time.
+    """
     gate = new_gate()
     async with lab.runtime(
         {"work": gate.wait}, entry_points=[_point(max_concurrent=4, max_queued=500)]
@@ -195,7 +204,8 @@ async def test_twenty_thousand_triggers_against_a_full_queue_cost_nearly_nothing
         accepted, _ = await _flood(runtime, 1_000)  # fills the queue, and warms everything up
         assert len(accepted) == 504
         late_s = []
-        for _ in range(3):
+        for _ in range(5):
+            idle = await _idle_lag()
             over = asyncio.Event()
             ticker = asyncio.ensure_future(_lags(over))
             before = _anonymous_bytes()
@@ -206,7 +216,7 @@ async def test_twenty_thousand_triggers_against_a_full_queue_cost_nearly_nothing
             accepted += more
             assert refused >= 19_000
             assert grown < MEMORY_BYTES_MAX
-            late_s.append(lags[int(len(lags) * 0.99)])
+            late_s.append(lags[int(len(lags) * 0.99)] - idle)
             if late_s[-1] < 0.05:
                 break
         assert min(late_s) < 0.05, late_s
