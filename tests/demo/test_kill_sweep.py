@@ -30,7 +30,8 @@ def _executions() -> dict[str, Any]:
     }
 
 
-def _run(folder: Path, kill: tuple[str, int] | None) -> int:
+def _run(folder: Path, kill: tuple[str, int] | None) -> tuple[int, int]:
+    """Run a child to its end; returns its exit status and its pid."""
     task = {
         "store": str(folder / "store"),
         "ledger": str(folder / "ledger"),
@@ -38,27 +39,21 @@ def _run(folder: Path, kill: tuple[str, int] | None) -> int:
         "executions": _executions(),
         "kill": kill,
     }
-    done = subprocess.run(
-        [sys.executable, str(CHILD), json.dumps(task)],
-        capture_output=True,
-        timeout=90,
-        check=False,
-    )
-    assert done.returncode in (0, -9), done.stderr.decode()
-    return done.returncode
+    child = subprocess.Popen([sys.executable, str(CHILD), json.dumps(task)], stderr=subprocess.PIPE)
+    _, told = child.communicate(timeout=90)
+    assert child.returncode in (0, -9), told.decode()
+    return child.returncode, child.pid
 
 
 def _undisturbed(folder: Path) -> str:
     folder.mkdir()
-    assert _run(folder, None) == 0
+    assert _run(folder, None)[0] == 0
     return (folder / "output").read_text()
 
 
-def _nothing_repeats(folder: Path, killed: Evidence) -> None:
-    lines = read_ledger(folder / "ledger")
-    second = [line.pid for line in lines][-1]
-    repeated = [run for run in entered_by(second, lines) if run in killed.closed]
-    assert repeated == []
+def _nothing_repeats(folder: Path, killed: Evidence, second: int) -> None:
+    entered = entered_by(second, read_ledger(folder / "ledger"))
+    assert [run for run in entered if run in killed.closed] == []
 
 
 @pytest.mark.faults
@@ -72,13 +67,14 @@ def test_a_kill_at_any_boundary_changes_no_output_and_repeats_no_finished_step(
     for number in range(1, MOMENTS_MAX):
         folder = tmp_path / str(number)
         folder.mkdir()
-        if _run(folder, (moment, number)) == 0:
+        if _run(folder, (moment, number))[0] == 0:
             break
         kills += 1
         killed = read_evidence(folder / "store")
-        assert _run(folder, None) == 0
+        status, second = _run(folder, None)
+        assert status == 0
         assert (folder / "output").read_text() == wanted, number
-        _nothing_repeats(folder, killed)
+        _nothing_repeats(folder, killed, second)
         assert check(folder / "store") == []
         assert verify_pages(folder / "store") == []
     assert 15 <= kills < MOMENTS_MAX - 1
