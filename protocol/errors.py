@@ -4,8 +4,9 @@ GreenroomError
 |- InvalidInput               the caller's data; mend it and call again
 |  |- InvalidId  InvalidValue  InvalidConfig  InvalidGraph  UnsupportedSetting
 |  |- EntryPointNotFound  NodeNotFound  FunctionNotFound  EntryPointExists  InvalidExpression
+|  |- ExecutionNotFound
 |- RuntimeStateError          the call does not fit the runtime's present state
-|  |- RuntimeNotRunning  RuntimeIsRunning  RuntimeStopped  IdempotencyConflict
+|  |- RuntimeNotRunning  RuntimeIsRunning  RuntimeStopped  IdempotencyConflict  NotResumable
 |- AdmissionError             refused now, may work later
 |  |- Overloaded  StreamUnavailable
 |- StorageError

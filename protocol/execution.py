@@ -17,7 +17,7 @@ class Status(StrEnum):
     QUEUED = "queued"  # accepted, waiting for a permit
     RUNNING = "running"  # a node runs, or a short backoff passes
     WAITING = "waiting"  # for a timer or a person; holds no permit
-    PAUSED = "paused"
+    PAUSED = "paused"  # until it is resumed; holds no permit
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -29,6 +29,8 @@ class Status(StrEnum):
 TERMINAL: Final[frozenset[Status]] = frozenset(
     {Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.TIMED_OUT, Status.EXHAUSTED}
 )
+SETTLED: Final[frozenset[Status]] = TERMINAL | {Status.HELD, Status.PAUSED}
+"""Nothing happens any more, unless somebody takes the execution up again."""
 UNFINISHED: Final[tuple[Status, ...]] = tuple(one for one in Status if one not in TERMINAL)
 
 
@@ -38,6 +40,16 @@ class Phase(StrEnum):
     READY = "ready"  # waits for a permit
     RUNNING = "running"  # dispatched by the commit that set this
     BACKOFF = "backoff"  # runs again at `due`
+
+
+class Ended(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """How the node of a token ended that has not left it: its run is over and never repeated.
+
+    `outputs` names the keys of memory that were its output, `route` is the choice of a router.
+    """
+
+    outputs: tuple[str, ...] = ()
+    route: str | None = None
 
 
 class Token(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -56,6 +68,7 @@ class Token(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     conflicts: int = 0
     phase: Phase = Phase.READY
     due: float | None = None  # wall UTC seconds, with phase backoff
+    ended: Ended | None = None  # the node is done, and where to go on is not decided yet
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):

@@ -143,7 +143,9 @@ class EdgeSpec(msgspec.Struct, frozen=True, kw_only=True):
 class GraphSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A whole graph. It is used as declared: nothing is added, dropped or reordered.
 
-    `entry_points` maps names to nodes that may be entered: for now that only makes them reachable.
+    An execution that has passed one of `pause_nodes` stands still, durably, until it is resumed;
+    then it goes on at the node that `entry_points` has under "<pause node>_resume", else by the
+    edges of the pause node. Other names of `entry_points` make their nodes reachable, no more.
     Several entry nodes that reach disjoint parts are fine. `async_entry_points` are entry points
     that come with the graph: a runtime registers them. `goal_id` must be the goal's, if it is
     set. A run ends after a terminal node, at a node none of whose edges can be taken, or as

@@ -145,6 +145,20 @@ class CancelExecution(Message, frozen=True, tag="cancel_execution"):
     reason: str = "cancelled by the host"
 
 
+class PauseExecution(Message, frozen=True, tag="pause_execution"):
+    """Asked: True after the commit that paused it, False when there is nothing to pause."""
+
+    execution_id: str
+    reason: str = ""
+
+
+class ResumeExecution(Message, frozen=True, tag="resume_execution"):
+    """Asked: True after the commit that resumed it, False when it cannot be resumed."""
+
+    execution_id: str
+    memory: dict[str, msgspec.Raw] = {}
+
+
 class TimerFired(Message, frozen=True, tag="timer_fired"):
     """A token's backoff came due."""
 
@@ -199,6 +213,8 @@ StreamMessage = (
     | Trigger
     | NodeResults
     | CancelExecution
+    | PauseExecution
+    | ResumeExecution
     | TimerFired
     | PermitFreed
     | TurnsGranted

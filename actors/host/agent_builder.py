@@ -45,6 +45,8 @@ class Agent:
         self._nodes: dict[str, NodeSpec] = {}
         self._edges: list[EdgeSpec] = []
         self._terminal: list[str] = []
+        self._pauses: list[str] = []
+        self._resume_at: dict[str, str] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
         self._entry_points: dict[str, EntryPointSpec] = {}
 
@@ -70,6 +72,8 @@ class Agent:
         then: str | None = None,
         on_failure: str | None = None,
         terminal: bool = False,
+        pause: bool = False,
+        resume_at: str | None = None,
         attempts: int = ATTEMPTS_DEFAULT,
         **settings: Any,
     ) -> Callable[[_Function], _Function]:
@@ -80,7 +84,8 @@ class Agent:
         value is the first output. Without `outputs` every dict is the outputs, and any other value
         goes under "result". Outputs may not be missing or None unless they are `nullable`, which
         are outputs too. `then` names the next node after a success, `on_failure` the one after
-        `attempts` runs have failed. `settings` go to NodeSpec.
+        `attempts` runs have failed. With `pause` an execution stands still after the node until it
+        is resumed, and goes on at `resume_at` if that is set. `settings` go to NodeSpec.
         """
         if callable(id):
             raise InvalidInput("node needs parentheses: write @agent.node()")
@@ -98,6 +103,10 @@ class Agent:
             )
             self._add_node(spec, terminal=terminal)
             self._add_function(name, function)
+            if pause:
+                self._pauses.append(name)
+            if resume_at is not None:
+                self._resume_at[f"{name}_resume"] = resume_at
             if then is not None:
                 self.edge(name, then)
             if on_failure is not None:
@@ -188,6 +197,8 @@ class Agent:
             goal_id=self.goal.id,
             entry_node=self._first_node(),
             terminal_nodes=list(self._terminal),
+            pause_nodes=list(self._pauses),
+            entry_points=dict(self._resume_at),
             nodes=list(self._nodes.values()),
             # A way without a condition hides those after it: `then` would hide every later `when`.
             edges=sorted(self._edges, key=lambda one: one.condition_expr is None),

@@ -46,7 +46,7 @@ from greenroom.protocol.errors import (
     RuntimeStopped,
     SupervisionFailed,
 )
-from greenroom.protocol.execution import TERMINAL, ExecutionState, Status
+from greenroom.protocol.execution import SETTLED, ExecutionState
 from greenroom.protocol.goal import Goal
 from greenroom.protocol.messages import (
     Trigger,
@@ -209,6 +209,7 @@ class Assembly:
             recovered=sum(one.recovered for one in found),
             queued=sum(one.queued for one in found),
             waiting=sum(one.waiting for one in found),
+            paused=sum(one.paused for one in found),
             held=held,
         )
         gates = [parts.gate for parts in self.streams.parts.values()]
@@ -277,14 +278,13 @@ class Assembly:
         return self.store.read(lambda reader: reader.execution(execution_id)) is not None
 
     def ended_state(self, execution_id: str) -> ExecutionState | None:
-        """The state of an execution that ended or is held, None for any other."""
+        """The state of an execution that ended, is held or paused, None for any other."""
 
         def load(reader: Reader) -> ExecutionState | None:
             found = reader.execution(execution_id)
             if found is None:
                 return None
-            status = found.summary.status
-            if status not in TERMINAL and status is not Status.HELD:
+            if found.summary.status not in SETTLED:
                 return None
             return reader.load_state(found.ordinal)
 

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from greenroom.actors.host.assembly import Assembly
 from greenroom.actors.host.lifecycle import Lifecycle
+from greenroom.actors.host.people import PeopleCalls
 from greenroom.actors.host.recovery_report import RecoveryReport
 from greenroom.actors.host.registrations import Registrations, check_kind
 from greenroom.actors.host.store_factory import StoreFactory, open_durable_store
@@ -35,7 +36,7 @@ from greenroom.protocol.graph import GraphSpec
 from greenroom.protocol.messages import Trigger
 
 
-class AgentRuntime:
+class AgentRuntime(PeopleCalls):
     """Runs one agent: a graph of nodes with a goal, served through its entry points.
 
     The constructor validates everything and touches no disk; `start()` opens and locks the store
@@ -233,7 +234,7 @@ class AgentRuntime:
         priority: int = 0,
         execution_id: str | None = None,
     ) -> ExecutionResult | None:
-        """`trigger`, then the result; None when `timeout` seconds pass first.
+        """`trigger`, then the result, also of a pause; None when `timeout` seconds pass first.
 
         The execution goes on in that case. None means no limit, 0 does not wait. Raises as
         `trigger` does, and RuntimeStopped when the runtime stops meanwhile.
@@ -253,9 +254,9 @@ class AgentRuntime:
     async def wait_for_completion(
         self, execution_id: str, timeout: float | None = None
     ) -> ExecutionResult | None:
-        """The result once the execution has ended or is held; None when unknown, or not in time.
+        """The result once the execution has ended, is held or paused.
 
-        Raises RuntimeNotRunning, RuntimeStopped.
+        None when it is unknown, or not in time. Raises RuntimeNotRunning, RuntimeStopped.
         """
         return await await_end(self._running(), execution_id, timeout)
 
@@ -271,7 +272,7 @@ class AgentRuntime:
     def get_execution_result(
         self, entry_point_id: str, execution_id: str
     ) -> ExecutionResult | None:
-        """The result of an execution that ended or is held, also one of an earlier process.
+        """The result of an execution that ended, is held or paused, of any process.
 
         None when it is unknown, unfinished, pruned or of another entry point, and while the
         runtime is stopped. Any thread.

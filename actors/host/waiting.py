@@ -5,6 +5,7 @@ from typing import Any
 
 from greenroom.actors.host.assembly import Assembly
 from greenroom.actors.host.triggering import execution_of
+from greenroom.actors.stream.wishes import Wish
 from greenroom.protocol.commit import CommitOutcome
 from greenroom.protocol.engine.result import ExecutionResult, result_of
 from greenroom.protocol.errors import (
@@ -48,7 +49,7 @@ async def run_to_end(
 async def await_end(
     assembly: Assembly, execution_id: str, timeout: float | None
 ) -> ExecutionResult | None:
-    """The result once the execution has ended or is held; None when unknown, or not in time."""
+    """The result once the execution ended, is held or paused; None when unknown or not in time."""
     check_timeout(timeout)
     if not may_be_execution(execution_id):
         return None
@@ -68,16 +69,20 @@ async def await_end(
 
 async def cancel(assembly: Assembly, entry_point_id: str, execution_id: str, reason: str) -> bool:
     """Whether the cancellation is committed. Raises StreamUnavailable, RuntimeStopped."""
-    stream = assembly.streams.refs.get(entry_point_id)
-    if stream is None or not may_be_execution(execution_id):
+    if entry_point_id not in assembly.streams.refs or not may_be_execution(execution_id):
         return False
     encode_value(reason, "reason")
     message = CancelExecution(execution_id=execution_id, reason=reason)
+    return await wish(assembly, entry_point_id, message)
+
+
+async def wish(assembly: Assembly, entry_point_id: str, message: Wish) -> bool:
+    """Whether what is wished is committed. Raises StreamUnavailable, RuntimeStopped."""
     try:
-        return bool(await stream.ask(message))
+        return bool(await assembly.streams.refs[entry_point_id].ask(message))
     except ActorStopped as error:
         if assembly.board.closed:
-            raise RuntimeStopped(execution_id) from error
+            raise RuntimeStopped(message.execution_id) from error
         raise StreamUnavailable(f"entry point {entry_point_id!r} is down") from error
 
 

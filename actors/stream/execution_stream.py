@@ -20,18 +20,18 @@ from greenroom.actors.stream.races import Races
 from greenroom.actors.stream.recovery import load, recover
 from greenroom.actors.stream.steps import StepMachine
 from greenroom.actors.stream.waiting_line import Place
+from greenroom.actors.stream.wishes import Wish, tick_of_wish
 from greenroom.actors.system.fences import raise_fence
 from greenroom.protocol.commit import CommitOutcome, OutcomeKind
 from greenroom.protocol.engine.ticks import (
     Accept,
-    Cancel,
     Dispatch,
     Requeue,
 )
 from greenroom.protocol.engine.transition import Command, Finish, RunNode, StartTimer, StopNode
 from greenroom.protocol.errors import GreenroomError, StoreCorrupt
 from greenroom.protocol.events import EventBody, EventType
-from greenroom.protocol.execution import TERMINAL, Phase, Status
+from greenroom.protocol.execution import SETTLED, Phase, Status
 from greenroom.protocol.messages import (
     CancelExecution,
     CommitAcks,
@@ -39,8 +39,10 @@ from greenroom.protocol.messages import (
     Drain,
     NodeResult,
     NodeResults,
+    PauseExecution,
     PermitFreed,
     ReleaseStream,
+    ResumeExecution,
     StoreBack,
     StreamMessage,
     TimerFired,
@@ -141,8 +143,8 @@ class ExecutionStream(Actor[StreamMessage]):
                 self._parts.permits.pass_on(self.ref)
             case TimerFired():
                 self._timer(message)
-            case CancelExecution():
-                return self._cancel(message)
+            case CancelExecution() | PauseExecution() | ResumeExecution():
+                return self._wished(message)
             case TurnsGranted():
                 self._turns_granted(message)
             case UpdatesReapplied():
@@ -227,12 +229,13 @@ class ExecutionStream(Actor[StreamMessage]):
         if outcome.kind is OutcomeKind.APPLIED:
             self._accepted += 1
 
-    def find(self, execution_id: str) -> Live | None:
+    def find(self, execution_id: str, *, also_ended: bool = False) -> Live | None:
         """The execution, from memory or from the store; None when it is unknown here or ended."""
         live = self._live.get(execution_id)
         if live is None:
+            read = partial(load, execution_id, self._entry.id, also_ended=also_ended)
             try:
-                live = self._parts.store.read(partial(load, execution_id, self._entry.id))
+                live = self._parts.store.read(read)
             except StoreCorrupt:
                 logger.exception("%s cannot be read: it stays where it is", execution_id)
             if live is not None:
@@ -344,17 +347,18 @@ class ExecutionStream(Actor[StreamMessage]):
         self._races.forget(live)
         self._parts.permits.clear_suspect(live.execution_id)
 
-    def _cancel(self, message: CancelExecution) -> object:
-        live = self.find(message.execution_id)
+    def _wished(self, wish: Wish) -> object:
+        live = self.find(wish.execution_id, also_ended=isinstance(wish, ResumeExecution))
         if live is None:
             return False
         reply = self.defer()
-        self._steps.tick(live, Pending(Cancel(message.reason), reply=reply))
+        self._steps.tick(live, Pending(tick_of_wish(wish), reply=reply))
         return DEFERRED
 
     def _count_end(self, live: Live, status: Status) -> None:
-        count = self._finished.get(status.value, 0) + 1
-        self._finished = {**self._finished, status.value: count}  # others read the old one
+        if status is not Status.PAUSED:
+            count = self._finished.get(status.value, 0) + 1
+            self._finished = {**self._finished, status.value: count}  # others read the old one
         self._races.forget(live)
         self._parts.permits.clear_suspect(live.execution_id)
 
@@ -381,7 +385,7 @@ class ExecutionStream(Actor[StreamMessage]):
             self._asleep.add(live.execution_id)
         else:
             self._desk.line.leave(live.execution_id)
-        if state.status in TERMINAL or state.status is Status.HELD:
+        if state.status in SETTLED:
             self._parts.board.finished(live.execution_id, state)
         if self._desk.line:
             self._desk.admit()

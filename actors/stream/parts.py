@@ -30,7 +30,7 @@ class Board(Protocol):
         ...
 
     def finished(self, execution_id: str, state: ExecutionState) -> None:
-        """The execution ended, or is held. `state` is given away."""
+        """The execution ended, is held or paused. `state` is given away."""
         ...
 
     def recheck(self, entry_point: str) -> None:
@@ -60,6 +60,7 @@ class RecoveredCounts:
     recovered: int = 0
     queued: int = 0
     waiting: int = 0
+    paused: int = 0
     held: dict[str, str] = field(default_factory=dict)
 
 

@@ -57,6 +57,8 @@ async def recover(
         for found, loaded in page:
             if found.summary.status is Status.QUEUED:
                 queued.append(found)
+            elif found.summary.status is Status.PAUSED:
+                counts.paused += 1
             elif loaded is not None:
                 _take_up(stream, desk, parts, counts, found, loaded, process_death=process_death)
             else:
@@ -140,10 +142,14 @@ def _why_not(parts: StreamParts, plan: Plan, state: ExecutionState) -> str | Non
     return None
 
 
-def load(execution_id: str, entry_point: str, reader: Reader) -> Live | None:
-    """An unfinished execution of this entry point, as the store has it; None otherwise."""
+def load(
+    execution_id: str, entry_point: str, reader: Reader, *, also_ended: bool = False
+) -> Live | None:
+    """An execution of this entry point, as the store has it; None when there is none, or when it
+    has ended and `also_ended` is not set.
+    """
     found = reader.execution(execution_id)
-    if found is None or found.summary.status in TERMINAL:
+    if found is None or (found.summary.status in TERMINAL and not also_ended):
         return None
     if found.summary.entry_point != entry_point:
         return None

@@ -13,7 +13,7 @@ from greenroom.actors.stream.live import InFlight, Live, Pending, StreamSlot
 from greenroom.protocol.commit import CommitOutcome, OutcomeKind
 from greenroom.protocol.engine.advance import advance
 from greenroom.protocol.engine.plan import Plan
-from greenroom.protocol.engine.ticks import Hold, NodeErrored, NodeSucceeded
+from greenroom.protocol.engine.ticks import Hold, NodeErrored, NodeSucceeded, Resume
 from greenroom.protocol.engine.transition import Command, Transition
 from greenroom.protocol.errors import Fenced, GreenroomError, VersionConflict
 from greenroom.protocol.messages import Trigger
@@ -161,6 +161,11 @@ class StepMachine:
             flight.pending.reply.set(True)
 
     def _refused(self, flight: InFlight, outcome: CommitOutcome) -> None:
+        reply = flight.pending.reply
+        if isinstance(flight.pending.tick, Resume) and reply and outcome.code != Fenced.code:
+            # It had ended, and was pruned meanwhile; or its input is too large. It stays as it was.
+            reply.set(False)
+            return
         if outcome.code in (Fenced.code, VersionConflict.code):
             # The store knows more than this instance: the next one reads it anew.
             raise RuntimeError(f"this instance is behind the store: {outcome.text}")

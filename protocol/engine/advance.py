@@ -15,13 +15,18 @@ An execution's status, and what moves it. Every arrow is one transition, that is
                     and the condition of one could not be evaluated
     EXHAUSTED       max_steps are used up
     CANCELLED       Cancel, from every status that is not an end
+    PAUSED          a pause node ended; Pause, from queued, running and waiting: a node in flight is
+                    stopped, and is not finished
     HELD            Hold, from every status that is not an end; a node in flight at three deaths
                     of the process; a token at a node that the graph has not
+    QUEUED again    Resume, from paused, failed, exhausted and held: the token's node runs again in
+                    the same visit, or, when it had ended, what follows it
 
 A token's id belongs to one visit of one node. Its phase within those statuses: READY (waits for a
 permit, or is parked) -> RUNNING (dispatched by the commit that says so) -> BACKOFF (runs again at
 `due`) -> RUNNING. A token that is ready with attempt 0 has not entered its node: the visit, the
-step and the place in the path count when it does. COMPLETED leaves no token; the other ends leave
+step and the place in the path count when it does. A token with `ended` has done with its node and
+never runs it again: Resume decides where it goes. COMPLETED leaves no token; the other ends leave
 theirs READY, with all counters.
 
 A node that failed for good has `{"error": text}` as its output, for the conditions and mappings of
@@ -36,6 +41,7 @@ import msgspec
 from greenroom.protocol.codec import encode
 from greenroom.protocol.engine.draft import Draft, parked
 from greenroom.protocol.engine.outputs import output_fault
+from greenroom.protocol.engine.pausing import pause, resume
 from greenroom.protocol.engine.plan import Plan, PlanNode
 from greenroom.protocol.engine.retry import may_retry, note_failure, rerun, retry
 from greenroom.protocol.engine.routing import choose, route_label
@@ -48,12 +54,14 @@ from greenroom.protocol.engine.ticks import (
     Hold,
     NodeErrored,
     NodeSucceeded,
+    Pause,
     Recover,
     Requeue,
+    Resume,
     Tick,
 )
 from greenroom.protocol.engine.transition import Transition
-from greenroom.protocol.engine.walk import enter, leave
+from greenroom.protocol.engine.walk import PAUSE_NODE, ended, enter, leave
 from greenroom.protocol.errors import InvalidValue, StateConflict
 from greenroom.protocol.events import EventType
 from greenroom.protocol.execution import TERMINAL, ExecutionState, Phase, Status, Token
@@ -105,6 +113,10 @@ def advance(plan: Plan, state: ExecutionState | None, tick: Tick, now: float) ->
             return _recover(plan, _known(state), tick, now)
         case Cancel():
             return _cancel(plan, _known(state), tick, now)
+        case Pause():
+            return pause(plan, _known(state), tick, now)
+        case Resume():
+            return resume(plan, _known(state), tick, now)
         case Hold():
             return _hold(plan, _known(state), tick, now)
         case _:
@@ -190,6 +202,10 @@ def _node_succeeded(
         return draft.finish(cause)
     draft.memory = dict(tick.outputs)
     draft.node_completed(node, token.visit, token.attempt, tick.latency_ms)
+    if node.pause:
+        draft.tokens[tick.token_id] = ended(token, tick.outputs, tick.route)
+        draft.pause(node.id, PAUSE_NODE)
+        return draft.finish(cause)
     if node.terminal:
         draft.complete()
         return draft.finish(cause)

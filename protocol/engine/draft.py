@@ -28,6 +28,7 @@ _ENDS: Final = {
     Status.EXHAUSTED: EventType.EXECUTION_EXHAUSTED.value,
     Status.HELD: EventType.EXECUTION_HELD.value,
 }
+_PAUSED: Final = EventType.EXECUTION_PAUSED.value
 
 
 class Draft:
@@ -35,6 +36,7 @@ class Draft:
 
     __slots__ = (
         "accepted",
+        "clear_error",
         "commands",
         "error",
         "events",
@@ -45,6 +47,7 @@ class Draft:
         "path",
         "plan",
         "retries",
+        "run",
         "started_at",
         "state",
         "status",
@@ -69,6 +72,8 @@ class Draft:
         self.latency_ms = 0
         self.error: str | None = None
         self.started_at: float | None = None
+        self.run: int | None = None
+        self.clear_error = False
         self.commands: list[Command] = []
         self.events: list[EventBody] = []
 
@@ -172,23 +177,35 @@ class Draft:
         """End without success, or hold. Tokens stay, parked, so that the work can be taken up where
         it stopped.
         """
-        for token_id, token in {**self.state.tokens, **self.tokens}.items():
-            if token is None:
-                continue
-            if token.phase is Phase.RUNNING and token_id not in self.tokens:
-                self.commands.append(StopNode(token_id))
-            self.tokens[token_id] = parked(token)
+        self._park_all()
         text = bounded_text(error)
         self.status = status
         self.error = text
         self.event(_ENDS[status], None, {"error": text})
         self.commands.append(Finish(status))
 
+    def pause(self, node: str, reason: str) -> None:
+        """Stand still until someone resumes it. A node that runs is stopped, unfinished."""
+        self._park_all()
+        self.status = Status.PAUSED
+        self.event(_PAUSED, node, {"reason": bounded_text(reason)})
+        self.commands.append(Finish(Status.PAUSED))
+
+    def _park_all(self) -> None:
+        for token_id, token in {**self.state.tokens, **self.tokens}.items():
+            if token is None:
+                continue
+            if token.phase is Phase.RUNNING and token_id not in self.tokens:
+                self.commands.append(StopNode(token_id))
+            self.tokens[token_id] = parked(token)
+
     def finish(self, cause: Cause, accepted: Accepted | None = None) -> Transition:
         """Return what was collected."""
         state = self.state
         status = self.status
-        changed = accepted is not None or status is not state.status
+        # A resumed execution may end at once as it had ended before: that is an end of its own.
+        began = accepted is not None or self.run is not None
+        changed = began or status is not state.status
         return Transition(
             Patch(
                 accepted=accepted,
@@ -201,7 +218,9 @@ class Draft:
                 retries=self.retries,
                 failures=self.failures,
                 latency_ms=self.latency_ms,
+                run=self.run,
                 error=self.error,
+                clear_error=self.clear_error,
                 started_at=self.started_at,
                 ended_at=self.now if changed and status in TERMINAL else None,
             ),

@@ -39,9 +39,10 @@ class PlanNode:
     """One node, with its outgoing edges in the order in which they are tried.
 
     `function` is None for a router that only picks its next node: it is passed within a transition,
-    never run. `required` are the declared output keys that may not be missing or blank.
-    `mapping_to` is the mapping that a jump by `routes` applies: that of the first edge to the same
-    target, if there is one.
+    never run. With `pause` an execution stands still once the node has ended; `resume_at` is where
+    it goes on then, None for the node's own edges. `required` are the declared output keys
+    that may not be missing or blank. `mapping_to` is the mapping that a jump by `routes` applies:
+    that of the first edge to the same target, if there is one.
     """
 
     id: str
@@ -49,6 +50,8 @@ class PlanNode:
     spec: NodeSpec
     function: str | None
     terminal: bool
+    pause: bool
+    resume_at: str | None
     edges: tuple[PlanEdge, ...]
     required: tuple[str, ...]
     nullable: tuple[str, ...]
@@ -82,10 +85,8 @@ def compile_plan(graph: GraphSpec) -> Plan:
                 f"edge {edge.id!r} joins {edge.source!r} and {edge.target!r}: not both are nodes"
             )
         leaving[edge.source].append(_compile_edge(edge))
-    terminal = frozenset(graph.terminal_nodes)
     nodes = {
-        node.id: _compile_node(node, tuple(leaving[node.id]), node.id in terminal, ids)
-        for node in graph.nodes
+        node.id: _compile_node(node, tuple(leaving[node.id]), graph, ids) for node in graph.nodes
     }
     return Plan(
         graph_id=graph.id,
@@ -113,9 +114,11 @@ def _compile_edge(edge: EdgeSpec) -> PlanEdge:
 
 
 def _compile_node(
-    node: NodeSpec, edges: tuple[PlanEdge, ...], terminal: bool, ids: set[str]
+    node: NodeSpec, edges: tuple[PlanEdge, ...], graph: GraphSpec, ids: set[str]
 ) -> PlanNode:
-    lost = sorted(set(node.routes.values()) - ids)
+    resume_at = resume_node(graph, node.id)
+    following = {*node.routes.values()} if resume_at is None else {*node.routes.values(), resume_at}
+    lost = sorted(following - ids)
     if lost:
         raise NodeNotFound(f"node {node.id!r} routes to {lost[0]!r}, which is not a node")
     mapping_to: dict[str, KeyMapping] = {}
@@ -127,7 +130,9 @@ def _compile_node(
         name=node.name,
         spec=node,
         function=node.function if node.node_type == "router" else node.function_name,
-        terminal=terminal,
+        terminal=node.id in graph.terminal_nodes,
+        pause=node.id in graph.pause_nodes,
+        resume_at=resume_at,
         edges=edges,
         required=tuple(key for key in node.output_keys if key not in nullable),
         nullable=nullable,
@@ -135,6 +140,13 @@ def _compile_node(
         routes=MappingProxyType(dict(node.routes)),
         mapping_to=MappingProxyType(mapping_to),
     )
+
+
+def resume_node(graph: GraphSpec, node_id: str) -> str | None:
+    """Return where an execution goes on that paused at `node_id`, None for its edges."""
+    if node_id not in graph.pause_nodes:
+        return None
+    return graph.entry_points.get(f"{node_id}_resume")
 
 
 def _digest(graph: GraphSpec) -> bytes:
@@ -167,7 +179,8 @@ def _digest(graph: GraphSpec) -> bytes:
         [edge.id, edge.source, edge.target, edge.kind, edge.condition_expr, edge.input_mapping]
         for edge in sorted(graph.edges, key=lambda one: -one.priority)
     ]
-    canonical = _encoder.encode(
-        [graph.id, graph.max_steps, sorted(graph.terminal_nodes), nodes, edges]
-    )
+    parts = [graph.id, graph.max_steps, sorted(graph.terminal_nodes), nodes, edges]
+    if graph.pause_nodes:
+        parts.append([[one, resume_node(graph, one)] for one in sorted(graph.pause_nodes)])
+    canonical = _encoder.encode(parts)
     return blake2b(canonical, digest_size=_DIGEST_BYTES).digest()

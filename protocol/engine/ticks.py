@@ -80,6 +80,18 @@ class Cancel(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
 
 
+class Pause(msgspec.Struct, frozen=True, gc=False):
+    """Someone asked for a pause: a node in flight is stopped, and runs again on resume."""
+
+    reason: str = ""
+
+
+class Resume(msgspec.Struct, frozen=True, gc=False):
+    """Someone asked to go on, from a pause, a failure or a hold; `memory` is new input."""
+
+    memory: dict[str, msgspec.Raw] = {}
+
+
 class Hold(msgspec.Struct, frozen=True, gc=False):
     """The execution cannot go on without a person."""
 
@@ -87,5 +99,15 @@ class Hold(msgspec.Struct, frozen=True, gc=False):
 
 
 Tick = (
-    Accept | Dispatch | Requeue | NodeSucceeded | NodeErrored | Conflicted | Recover | Cancel | Hold
+    Accept
+    | Dispatch
+    | Requeue
+    | NodeSucceeded
+    | NodeErrored
+    | Conflicted
+    | Recover
+    | Cancel
+    | Pause
+    | Resume
+    | Hold
 )

@@ -30,8 +30,8 @@ class StopNode(msgspec.Struct, frozen=True, gc=False):
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):
-    """The execution has ended, or is held: give its permit back, drop its timers, release who
-    waits.
+    """The execution has ended, is held or paused: give its permit back, drop its timers, release
+    who waits.
     """
 
     status: Status

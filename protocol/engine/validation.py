@@ -34,8 +34,8 @@ NODE_TYPES: Final = ("function", "router")
 LATER_NODE_TYPES: Final = ("llm_tool_use", "llm_generate", "human_input", "event_loop")
 
 _GRAPH_LATER: Final = (
-    *("pause_nodes", "memory_keys", "default_model", "max_tokens", "cleanup_llm_model"),
-    *("max_retries_per_node", "loop_config", "conversation_mode", "identity_prompt"),
+    *("memory_keys", "default_model", "max_tokens", "cleanup_llm_model", "max_retries_per_node"),
+    *("loop_config", "conversation_mode", "identity_prompt"),
 )
 _NODE_LATER: Final = (
     *("input_schema", "output_schema", "timeout_s", "system_prompt", "tools", "model"),

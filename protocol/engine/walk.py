@@ -4,12 +4,16 @@ or to an end.
 
 from typing import Final
 
+import msgspec
+
 from greenroom.protocol.engine.draft import NONE, Draft
 from greenroom.protocol.engine.routing import Outputs, Way, choose, route_label
-from greenroom.protocol.execution import Phase, Status, Token
+from greenroom.protocol.execution import Ended, Phase, Status, Token
 
 # Routers can turn in a circle; a transition that long would block all executions of its stream.
 NODES_PASSED_MAX: Final = 1_000
+
+PAUSE_NODE: Final = "the graph pauses after this node"
 
 
 def enter(draft: Draft, token_id: int, node_id: str, output: Outputs, *, succeeded: bool) -> None:
@@ -26,7 +30,7 @@ def enter(draft: Draft, token_id: int, node_id: str, output: Outputs, *, succeed
     taken = draft.state.steps
     for _ in range(NODES_PASSED_MAX):
         node = plan.nodes[node_id]
-        visit = _next_visit(draft, node_id)
+        visit = next_visit(draft, node_id)
         step = taken + draft.steps + 1
         if step > plan.max_steps:
             draft.move(token_id, step, Token(node=node_id, visit=visit))
@@ -49,6 +53,13 @@ def enter(draft: Draft, token_id: int, node_id: str, output: Outputs, *, succeed
                 draft.dispatch(step, token)
                 return
             draft.router_passed(node, visit)
+            if node.pause:
+                if node.spec.route_on is None:
+                    label = route_label(draft, node, output, succeeded=succeeded)
+                here = ended(Token(node=node_id, visit=visit), output, label)
+                draft.move(token_id, step, here)
+                draft.pause(node_id, PAUSE_NODE)
+                return
             if node.terminal:
                 draft.complete()
                 return
@@ -58,7 +69,7 @@ def enter(draft: Draft, token_id: int, node_id: str, output: Outputs, *, succeed
         if way is None:
             return
         node_id, output, succeeded = way.target, way.output, True
-    ahead = Token(node=node_id, visit=_next_visit(draft, node_id))
+    ahead = Token(node=node_id, visit=next_visit(draft, node_id))
     draft.move(token_id, taken + draft.steps + 1, ahead)
     text = (
         f"{NODES_PASSED_MAX} nodes were passed in a row and none ran: the routers turn in a circle"
@@ -89,11 +100,17 @@ def leave(
     if broken is None:
         draft.complete()
         return None
-    draft.move(old_id, new_id, token)
+    draft.move(old_id, new_id, ended(token, output, label))
     draft.stop(Status.FAILED, f"no edge from node {node.name!r} could be taken: {broken}")
     return None
 
 
-def _next_visit(draft: Draft, node_id: str) -> int:
+def ended(token: Token, output: Outputs, route: str | None) -> Token:
+    """Return the token of a node that is done, and where it goes on is still to be decided."""
+    return msgspec.structs.replace(token, ended=Ended(outputs=tuple(output), route=route))
+
+
+def next_visit(draft: Draft, node_id: str) -> int:
+    """Return the number of the node's next visit, as the transition stands."""
     seen = draft.visits.get(node_id)
     return (draft.state.visits.get(node_id, 0) if seen is None else seen) + 1

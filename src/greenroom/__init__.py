@@ -56,6 +56,7 @@ from greenroom.protocol.execution import Status
 from greenroom.protocol.goal import Constraint, Goal, SuccessCriterion
 from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.isolation import IsolationLevel, StateScope
+from greenroom.protocol.people_errors import ExecutionNotFound, NotResumable
 
 __version__ = "0.1.0"
 
@@ -79,6 +80,7 @@ __all__ = [
     "EntryPointNotFound",
     "EntryPointSpec",
     "EventType",
+    "ExecutionNotFound",
     "ExecutionResult",
     "FunctionNotFound",
     "Goal",
@@ -99,6 +101,7 @@ __all__ = [
     "NodeFailed",
     "NodeNotFound",
     "NodeSpec",
+    "NotResumable",
     "Overloaded",
     "PortInUse",
     "RecoveryReport",
