@@ -12,12 +12,14 @@ from greenroom.protocol.engine.ticks import (
     Hold,
     NodeErrored,
     NodeSucceeded,
+    Pause,
     Recover,
     Requeue,
+    Resume,
     Tick,
 )
 from greenroom.protocol.engine.transition import Finish, RunNode, StartTimer, StopNode
-from greenroom.protocol.execution import TERMINAL, Phase, Status
+from greenroom.protocol.execution import SETTLED, TERMINAL, Phase, Status
 from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.limits import EVENT_DATA_BYTES_MAX
 
@@ -29,6 +31,7 @@ CONDITIONS = [
     "1 / n > 0",
     "true",
 ]
+RESTING = {Status.HELD, Status.PAUSED}
 VALUES = [None, 0, 1, 2, "", "bug", "a bug report", True]
 
 
@@ -77,6 +80,8 @@ def graphs(draw: st.DrawFn) -> GraphSpec:
         nodes=nodes,
         edges=edges,
         terminal_nodes=draw(st.lists(one, max_size=1)),
+        pause_nodes=draw(st.lists(one, max_size=2, unique=True)),
+        entry_points={f"{node}_resume": draw(one) for node in ids if draw(st.integers(0, 3)) == 0},
         max_steps=draw(st.integers(1, 25)),
     )
 
@@ -88,6 +93,8 @@ def choose(run, number: int) -> Tick:
     token = run.token
     visit, attempt = token.visit, token.attempt
     value = VALUES[detail % len(VALUES)]
+    if run.known.status in RESTING:
+        return Resume(run.encoded({"n": value})) if kind % 3 else Dispatch(token_id)
     if kind < 6:
         return run.success({} if detail % 3 == 0 else {"n": value})
     if kind < 9:
@@ -100,6 +107,8 @@ def choose(run, number: int) -> Tick:
         return Requeue(token_id)
     if kind == 12 and detail % 3 == 0:
         return Cancel("enough") if detail % 2 else Hold("odd")
+    if kind == 12:
+        return Pause("wait")
     return Dispatch(token_id)
 
 
@@ -112,7 +121,7 @@ def fits(run) -> None:
             assert phases in ([Phase.RUNNING], [Phase.BACKOFF])
         case Status.WAITING:
             assert phases == [Phase.BACKOFF]
-        case Status.QUEUED | Status.HELD:
+        case Status.QUEUED | Status.HELD | Status.PAUSED:
             assert phases == [Phase.READY]
         case Status.COMPLETED:
             assert phases == []
@@ -139,7 +148,7 @@ def commands_fit(run, transition) -> None:
         assert runs == []
     backs_off = token is not None and token.phase is Phase.BACKOFF
     assert timers == ([StartTimer(run.token_id, token.due)] if backs_off else [])
-    over = run.known.status in TERMINAL or run.known.status is Status.HELD
+    over = run.known.status in SETTLED
     assert ends == ([Finish(run.known.status)] if over else [])
     assert not stops or over
     assert all(len(one.data or b"") <= EVENT_DATA_BYTES_MAX for one in transition.events)
@@ -185,16 +194,21 @@ def test_a_random_history_keeps_every_promise(run_class, graph, permit, value, n
     ended: list[Tick] = []
     for number in numbers:
         if run.known.status in TERMINAL:
-            break
+            if number % 3 or run.tick(Resume({})) is None:
+                break
+            continue
         tick = choose(run, number)
         if run.tick(tick) is not None and isinstance(tick, NodeSucceeded | NodeErrored):
             ended.append(tick)
         run.now += 1.0
     for tick in ended:
         assert run.tick(tick) is None  # stale for ever
-    for _ in range(2 * graph.max_steps + 2):
+    for _ in range(4 * graph.max_steps + 4):
         if run.known.status in TERMINAL or run.known.status is Status.HELD:
             break
+        if run.known.status is Status.PAUSED:
+            assert run.tick(Resume({})) is not None
+            continue
         running = run.token.phase is Phase.RUNNING
         tick = run.success({"n": 1}) if running else Dispatch(run.token_id)
         assert run.tick(tick) is not None

@@ -5,7 +5,7 @@ A request: {"store", "ledger", "said", "inputs": {execution id: text}, "kill": [
 "concurrent", "wait": [execution id], ...}. What the process has to say it appends to the file
 `said`, one JSON object per line. Points to be killed at: "before" and "after" the k-th commit,
 "entered" and "left" the k-th node run, "blocked" the k-th that never ends, "accepted" the k-th
-trigger that returned.
+trigger that returned, "resumed" the k-th resume that did.
 """
 
 import asyncio
@@ -21,11 +21,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from greenroom.actors.host.runtime import AgentRuntime
 from greenroom.actors.nodes.context import NodeContext
 from greenroom.protocol.config import AgentRuntimeConfig
 from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.errors import StoreUnavailable
+from greenroom.protocol.execution import Status
 from greenroom.protocol.goal import Goal, SuccessCriterion
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.isolation import IsolationLevel, StateScope
@@ -227,7 +230,7 @@ def build(request: dict[str, Any], reaper: Reaper) -> AgentRuntime:
     if request.get("webhook"):
         routes = [{"source_id": "source", "path": "/hook", "entry_point": "hook"}]
     runtime = AgentRuntime(
-        graph(),
+        replace(graph(), pause_nodes=request.get("pause_nodes", [])),
         GOAL,
         request["store"],
         functions=functions.by_name(),
@@ -322,6 +325,11 @@ async def serve(request: dict[str, Any], reaper: Reaper) -> None:
         waited = request.get("wait", list(request.get("inputs", ())))
         for execution_id in waited:
             result = await runtime.wait_for_completion(execution_id, timeout=20)
+            while result is not None and result.status is Status.PAUSED:
+                await runtime.resume(execution_id, {f"passed_{result.paused_at}": True})
+                append(said, resumed=execution_id)
+                reaper.reach("resumed")
+                result = await runtime.wait_for_completion(execution_id, timeout=20)
             if result is None:
                 append(said, missing=execution_id)
                 continue

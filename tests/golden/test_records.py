@@ -16,7 +16,7 @@ from greenroom.protocol.codec import (
 from greenroom.protocol.commit import Summary
 from greenroom.protocol.engine.plan import compile_plan
 from greenroom.protocol.events import EventBody, EventType, Reference
-from greenroom.protocol.execution import Accepted, ExecutionState, Phase, Status, Token
+from greenroom.protocol.execution import Accepted, Ended, ExecutionState, Phase, Status, Token
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.patch import Cause, JournalRecord, Patch
 from greenroom.protocol.values import encode_value
@@ -81,6 +81,17 @@ RECORDS = {
             failures={"second": 2},
             latency_ms=12,
             started_at=AT + 0.1,
+        ),
+    ),
+    "pause": JournalRecord(
+        seq=3,
+        at=AT + 1,
+        incarnation=7,
+        plan=b"",
+        cause=Cause(tick="pause", node="second"),
+        patch=Patch(
+            status=Status.PAUSED,
+            tokens={2: Token(node="second", ended=Ended(outputs=("text",), route="default"))},
         ),
     ),
     "end": JournalRecord(

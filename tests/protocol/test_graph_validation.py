@@ -220,7 +220,6 @@ def test_backoff_grows_by_its_factor_up_to_its_maximum() -> None:
 @pytest.mark.parametrize(
     ("declared", "name"),
     [
-        ({"graph": chain(pause_nodes=["b"])}, "graph 'g': pause_nodes"),
         ({"graph": chain(conversation_mode="isolated")}, "graph 'g': conversation_mode"),
         ({"graph": chain(loop_config={"max_iterations": 3})}, "graph 'g': loop_config"),
         ({"graph": chain(identity_prompt="You")}, "graph 'g': identity_prompt"),

@@ -43,6 +43,7 @@ def python() -> Callable[..., tuple[int, str]]:
     """Runs `python ARGUMENTS` in a folder; returns its exit code and standard output."""
 
     def run(folder: Path, *arguments: str | Path) -> tuple[int, str]:
+        known = [path for path in (os.environ.get("PYTHONPATH"),) if path]
         # Unbuffered: a process that kills itself would take what it printed along.
         done = subprocess.run(
             [sys.executable, "-W", "error", "-u", *map(str, arguments)],
@@ -51,7 +52,7 @@ def python() -> Callable[..., tuple[int, str]]:
             text=True,
             timeout=TIMEOUT_S,
             check=False,
-            env={**os.environ, "PYTHONPATH": str(folder)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *known])},
         )
         assert "Traceback" not in done.stderr, done.stderr
         return done.returncode, done.stdout
