@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from greenroom.protocol.commit import StateKey, StateRead, StateWrite
-from greenroom.protocol.messages import NodeResult
+from greenroom.protocol.stream_messages import NodeResult
 
 Scope = tuple[str, str]  # scope and owner
 

@@ -8,10 +8,10 @@ from typing import Final
 
 import msgspec
 
-from greenroom.protocol.codec import encode
 from greenroom.protocol.commit import Commit, CommitOutcome, OutcomeKind, Summary
 from greenroom.protocol.errors import CommitRefused, Fenced, IdempotencyConflict, VersionConflict
-from greenroom.storage import claims, cursors, events, executions, state
+from greenroom.storage import claims, cursors, executions, state
+from greenroom.storage.event_appender import EventAppender
 from greenroom.storage.executions import Head
 from greenroom.storage.keys import entry_digest, journal_key, pack_number
 from greenroom.storage.outcomes import applied, duplicate, refused
@@ -29,7 +29,6 @@ PRUNE_EVERY: Final = 100  # finished executions beyond the limit before some are
 _PRUNE_MAX: Final = 2 * PRUNE_EVERY  # dropped by one commit
 _SWEEP_MAX: Final = 256  # records of dropped executions deleted by one group
 _EXPIRE_MAX: Final = 16  # expired claims deleted by one group, beyond as many as it adds
-_EVENT_CHUNKS_MAX: Final = 64  # chunks of the log deleted by one group
 
 
 class Group:
@@ -44,11 +43,8 @@ class Group:
         self._fences: dict[str, int] = {}
         self._cursors: dict[str, int] = {}
         self._finished: dict[bytes, tuple[int, int]] = {}
-        self._bodies: list[msgspec.Raw] = []
-        self._bodies_bytes = 0
+        self._log = EventAppender(txn, view, options)
         self._next_ordinal = view.next_ordinal
-        self._next_event = view.next_event
-        self._oldest_event = view.oldest_event
         self._state_version = view.state_version
         self._claims = view.claims
         self._claims_added = 0
@@ -56,7 +52,6 @@ class Group:
         self.applied = 0
         self.claims_evicted = 0
         self.executions_pruned = 0
-        self.events_pruned = 0
 
     def process(self, commit: Commit) -> CommitOutcome:
         """Apply one commit, or say why not; nothing of one that is not applied is put."""
@@ -90,7 +85,7 @@ class Group:
 
     def finish(self) -> None:
         """Put what the whole group shares, and do a bounded part of the housekeeping."""
-        self._flush_events()
+        self._log.flush()
         if self._state_version != self._view.state_version:
             cursors.set_number(self._txn, STATE_VERSION, self._state_version)
         if self._claims:
@@ -103,7 +98,12 @@ class Group:
                 self.claims_evicted += evicted
         if self._garbage:
             self._garbage = executions.sweep(self._txn, _SWEEP_MAX)
-        self._prune_events()
+        self._log.prune(self._cursors)
+
+    @property
+    def events_pruned(self) -> int:
+        """Events that left the log."""
+        return self._log.pruned
 
     def publish(self) -> None:
         """Bring the view up to date with what is now durable."""
@@ -118,8 +118,7 @@ class Group:
         view.cursors.update(self._cursors)
         view.finished.update(self._finished)
         view.next_ordinal = self._next_ordinal
-        view.next_event = self._next_event
-        view.oldest_event = self._oldest_event
+        self._log.publish()
         view.state_version = self._state_version
         view.claims = self._claims
         view.garbage = self._garbage
@@ -220,7 +219,7 @@ class Group:
     def _check_cursor(self, commit: Commit) -> CommitOutcome | None:
         move = commit.cursor
         assert move is not None, "called only for a commit with a cursor move"
-        last = self._next_event - 1 + len(commit.events)
+        last = self._log.last + len(commit.events)
         if move.seq > last:
             text = f"the cursor of {move.consumer!r} may not pass the last event, {last}"
             return refused(commit, CommitRefused.code, text)
@@ -265,7 +264,7 @@ class Group:
             txn.put(Table.JOURNAL, key, commit.record)
             if commit.snapshot is not None:
                 txn.put(Table.SNAPSHOTS, key, commit.snapshot)
-        first_event = self._put_events(commit) if commit.events else 0
+        first_event = self._log.append(commit.events) if commit.events else 0
         version = 0
         if commit.writes:
             version = self._state_version = self._state_version + 1
@@ -331,41 +330,6 @@ class Group:
             self._garbage = True
         newest = mark or self._finished_of(entry)[1]
         self._finished[entry] = (counted, newest)
-
-    def _put_events(self, commit: Commit) -> int:
-        first = self._next_event
-        for number, event in enumerate(commit.events, start=first):
-            if event.payload is not None:
-                self._txn.put(Table.PAYLOADS, pack_number(number), event.payload)
-            self._bodies.append(event.body)
-            self._bodies_bytes += len(event.body)
-        self._next_event = first + len(commit.events)
-        if self._bodies_bytes >= events.CHUNK_BYTES:
-            self._flush_events()
-        return first
-
-    def _flush_events(self) -> None:
-        if not self._bodies:
-            return
-        self._txn.put(Table.EVENTS, pack_number(self._next_event - 1), encode(self._bodies))
-        self._bodies = []
-        self._bodies_bytes = 0
-
-    def _prune_events(self) -> None:
-        kept = self._next_event - self._oldest_event
-        keep = self._options.events_max
-        if kept <= keep + max(1, keep // 100):
-            return
-        below = self._next_event - keep
-        for consumer, seq in (self._view.cursors | self._cursors).items():
-            if not consumer.startswith(cursors.SUBSCRIPTION_PREFIX):
-                below = min(below, seq + 1)
-        if below <= self._oldest_event:
-            return
-        last = events.prune(self._txn, below, _EVENT_CHUNKS_MAX)
-        if last:
-            self.events_pruned += last + 1 - self._oldest_event
-            self._oldest_event = last + 1
 
 
 def _is_of(summary: Summary, head: Head) -> bool:

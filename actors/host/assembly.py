@@ -48,10 +48,8 @@ from greenroom.protocol.errors import (
 )
 from greenroom.protocol.execution import SETTLED, ExecutionState
 from greenroom.protocol.goal import Goal
-from greenroom.protocol.messages import (
-    Trigger,
-    WriterMessage,
-)
+from greenroom.protocol.messages import WriterMessage
+from greenroom.protocol.stream_messages import Trigger
 from greenroom.storage.reader import Reader
 from greenroom.storage.store import Store, StoreOptions
 

@@ -8,8 +8,8 @@ from greenroom.actors.host.triggering import encode_input
 from greenroom.actors.host.waiting import may_be_execution, wish
 from greenroom.protocol.commit import Summary
 from greenroom.protocol.errors import EntryPointNotFound
-from greenroom.protocol.messages import PauseExecution, ResumeExecution
 from greenroom.protocol.people_errors import ExecutionNotFound, NotResumable
+from greenroom.protocol.stream_messages import PauseExecution, ResumeExecution
 from greenroom.protocol.values import encode_value
 
 

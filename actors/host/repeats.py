@@ -2,7 +2,7 @@
 
 from greenroom.protocol.commit import CommitOutcome, OutcomeKind
 from greenroom.protocol.errors import IdempotencyConflict
-from greenroom.protocol.messages import Trigger
+from greenroom.protocol.stream_messages import Trigger
 from greenroom.storage.reader import Reader
 from greenroom.storage.store import Store
 

@@ -6,7 +6,7 @@ from greenroom.actors.kernel.ref import ActorRef
 from greenroom.actors.stream.parts import StreamParts
 from greenroom.protocol.engine.result import ExecutionResult
 from greenroom.protocol.entry_point import EntryPointSpec
-from greenroom.protocol.messages import StreamMessage
+from greenroom.protocol.stream_messages import StreamMessage
 
 if TYPE_CHECKING:
     from greenroom.actors.host.runtime import AgentRuntime

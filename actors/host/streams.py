@@ -28,8 +28,9 @@ from greenroom.protocol.errors import (
     SupervisionFailed,
 )
 from greenroom.protocol.events import EventType
-from greenroom.protocol.messages import CommitNow, Drain, StreamMessage, Trigger
+from greenroom.protocol.messages import CommitNow
 from greenroom.protocol.new_event import new_event
+from greenroom.protocol.stream_messages import Drain, StreamMessage, Trigger
 
 logger = logging.getLogger("greenroom.host")
 

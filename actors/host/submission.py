@@ -11,7 +11,7 @@ from greenroom.actors.kernel.ref import ActorRef
 from greenroom.actors.stream.admission import AdmissionGate
 from greenroom.protocol.commit import CommitOutcome
 from greenroom.protocol.errors import ActorError, Overloaded, StreamUnavailable
-from greenroom.protocol.messages import StreamMessage, Trigger
+from greenroom.protocol.stream_messages import StreamMessage, Trigger
 
 
 class Submission:

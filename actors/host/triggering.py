@@ -24,8 +24,8 @@ from greenroom.protocol.errors import (
 )
 from greenroom.protocol.ids import new_execution_id, validate_id
 from greenroom.protocol.limits import INPUT_BYTES_MAX, PRIORITY_MAX
-from greenroom.protocol.messages import Trigger
 from greenroom.protocol.settings import check_integer
+from greenroom.protocol.stream_messages import Trigger
 from greenroom.protocol.values import encode_value, payload_digest
 
 KEY_CHARS_MAX: Final = 256

@@ -16,7 +16,7 @@ from greenroom.protocol.errors import (
     StreamUnavailable,
 )
 from greenroom.protocol.ids import validate_id
-from greenroom.protocol.messages import CancelExecution, Trigger
+from greenroom.protocol.stream_messages import CancelExecution, Trigger
 from greenroom.protocol.values import encode_value
 
 

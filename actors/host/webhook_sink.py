@@ -24,7 +24,8 @@ from greenroom.protocol.commit import (
 from greenroom.protocol.errors import CommitRefused, StoreUnavailable
 from greenroom.protocol.events import EventBody, EventType, Reference
 from greenroom.protocol.limits import DELIVERY_WINDOW_S, EVENT_DATA_BYTES_MAX
-from greenroom.protocol.messages import CommitNow, Trigger, WriterMessage
+from greenroom.protocol.messages import CommitNow, WriterMessage
+from greenroom.protocol.stream_messages import Trigger
 from greenroom.protocol.values import encode_value
 
 Submit = Callable[[str, Trigger], Awaitable[CommitOutcome]]

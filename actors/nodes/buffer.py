@@ -13,8 +13,8 @@ from greenroom.protocol.commit import StateKey, StateRead, StateWrite
 from greenroom.protocol.errors import InvalidInput, IsolationError, KeyNotAllowed
 from greenroom.protocol.graph import NodeSpec
 from greenroom.protocol.isolation import IsolationLevel, StateScope
-from greenroom.protocol.messages import UpdateMade
 from greenroom.protocol.shared_state import check_key
+from greenroom.protocol.stream_messages import UpdateMade
 from greenroom.protocol.values import decode_value, encode_value
 from greenroom.storage.reader import Reader
 from greenroom.storage.store import Store

@@ -8,7 +8,7 @@ from greenroom.actors.nodes.host import NodesHost
 from greenroom.actors.nodes.runs import StreamBinding
 from greenroom.protocol.commit import StateKey, StateRead, StateWrite
 from greenroom.protocol.errors import ActorError
-from greenroom.protocol.messages import NodeResult, NodeResults, UpdateMade, UpdatesReapplied
+from greenroom.protocol.stream_messages import NodeResult, NodeResults, UpdateMade, UpdatesReapplied
 from greenroom.protocol.values import decode_value
 from greenroom.storage.store import Store
 

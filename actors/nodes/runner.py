@@ -18,7 +18,7 @@ from greenroom.protocol.commit import StateKey
 from greenroom.protocol.errors import InvalidInput, NodeFailed, NodeNotFound
 from greenroom.protocol.graph import NodeSpec
 from greenroom.protocol.isolation import IsolationLevel
-from greenroom.protocol.messages import NodeResult
+from greenroom.protocol.stream_messages import NodeResult
 from greenroom.protocol.values import decode_value
 from greenroom.storage.store import Store
 

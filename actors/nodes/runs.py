@@ -16,7 +16,7 @@ from greenroom.actors.nodes.functions import (
 )
 from greenroom.actors.nodes.pool import PoolCall
 from greenroom.protocol.isolation import IsolationLevel
-from greenroom.protocol.messages import NodeResult
+from greenroom.protocol.stream_messages import NodeResult
 
 logger = logging.getLogger("greenroom.node")
 

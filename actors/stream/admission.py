@@ -18,7 +18,7 @@ from greenroom.protocol.errors import (
     StreamUnavailable,
 )
 from greenroom.protocol.limits import PRIORITY_STEP_S
-from greenroom.protocol.messages import PermitFreed, StreamMessage
+from greenroom.protocol.stream_messages import PermitFreed, StreamMessage
 
 logger = logging.getLogger("greenroom.stream")
 

@@ -9,7 +9,7 @@ from greenroom.actors.stream.waiting_line import WaitingLine
 from greenroom.protocol.engine.ticks import Dispatch
 from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.execution import ExecutionState, Phase
-from greenroom.protocol.messages import StreamMessage
+from greenroom.protocol.stream_messages import StreamMessage
 
 SUSPECT_CRASHES: Final = 2
 

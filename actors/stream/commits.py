@@ -14,9 +14,9 @@ from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.events import EventBody
 from greenroom.protocol.execution import Accepted, ExecutionState
 from greenroom.protocol.limits import PRIORITY_STEP_S, SNAPSHOT_PATCH_BYTES
-from greenroom.protocol.messages import NodeResult, Trigger
 from greenroom.protocol.patch import JournalRecord, apply
 from greenroom.protocol.shared_state import state_changed_events
+from greenroom.protocol.stream_messages import NodeResult, Trigger
 from greenroom.storage.store import Store
 
 

@@ -1,47 +1,44 @@
 """The execution stream: one supervised actor per entry point, running many executions at once.
 
 It owns the executions of its entry point: nobody else advances them. What it decides is committed
-first (steps.py); what waits for a permit is in the line (waiting_line.py); lost races for shared
-keys are in races.py; what it finds at its start in recovery.py.
+first (steps.py). How triggers come in is in reception.py, who waits for a permit in
+waiting_line.py, who waits for a time in sleepers.py; lost races for shared keys are in races.py,
+and what it finds at its start in recovery.py.
 """
 
 import logging
-from functools import partial
 from typing import ClassVar
 
 from greenroom.actors.kernel.actor import DEFERRED, Actor
 from greenroom.actors.nodes.runner import NodeRun, StreamBinding
 from greenroom.actors.stream.admission_desk import AdmissionDesk
-from greenroom.actors.stream.commits import CommitMaker, accepted_from, queue_key, tick_of
+from greenroom.actors.stream.commits import CommitMaker, queue_key, tick_of
 from greenroom.actors.stream.draining import Draining
 from greenroom.actors.stream.live import InFlight, Live, Pending
 from greenroom.actors.stream.parts import StreamParts, StreamStats
 from greenroom.actors.stream.races import Races
-from greenroom.actors.stream.recovery import load, recover
+from greenroom.actors.stream.reception import Reception
+from greenroom.actors.stream.recovery import recover
+from greenroom.actors.stream.roster import Roster
+from greenroom.actors.stream.sleepers import Sleepers
 from greenroom.actors.stream.steps import StepMachine
 from greenroom.actors.stream.waiting_line import Place
 from greenroom.actors.stream.wishes import Wish, tick_of_wish
 from greenroom.actors.system.fences import raise_fence
-from greenroom.protocol.commit import CommitOutcome, OutcomeKind
-from greenroom.protocol.engine.ticks import (
-    Accept,
-    Dispatch,
-    Requeue,
-)
+from greenroom.protocol.commit import CommitOutcome
 from greenroom.protocol.engine.transition import Command, Finish, RunNode, StartTimer, StopNode
-from greenroom.protocol.errors import GreenroomError, StoreCorrupt
+from greenroom.protocol.errors import GreenroomError
 from greenroom.protocol.events import EventBody, EventType
-from greenroom.protocol.execution import SETTLED, Phase, Status
-from greenroom.protocol.messages import (
+from greenroom.protocol.execution import SETTLED, Status
+from greenroom.protocol.messages import CommitBatch, ReleaseStream
+from greenroom.protocol.stream_messages import (
     CancelExecution,
     CommitAcks,
-    CommitBatch,
     Drain,
     NodeResult,
     NodeResults,
     PauseExecution,
     PermitFreed,
-    ReleaseStream,
     ResumeExecution,
     StoreBack,
     StreamMessage,
@@ -68,9 +65,7 @@ class ExecutionStream(Actor[StreamMessage]):
         super().__init__()
         self._parts = parts
         self._entry = parts.entry_point
-        self._live: dict[str, Live] = {}
-        self._asleep: set[str] = set()  # wait for a timer, and are in the store only
-        self._accepted = 0
+        self._roster = Roster(parts.entry_point.id, parts.store)
         self._finished: dict[str, int] = {}
 
     async def on_start(self) -> None:
@@ -92,6 +87,12 @@ class ExecutionStream(Actor[StreamMessage]):
         )
         self._maker = CommitMaker(stream, self._fence, parts.plan.digest, parts.store)
         self._steps = StepMachine(parts.plan, self._maker, parts.slot, self.clock, self)
+        self._sleepers = Sleepers(
+            self._roster, self._desk, self._steps, self.clock, self._fence, self.schedule
+        )
+        self._reception = Reception(
+            parts, self._roster, self._desk, self._steps, self._sleepers, self.clock
+        )
         self._draining = Draining(lambda: self._steps.commits_in_flight)
         self._races = Races(parts, self._steps, self.address, self._fence)
         restarted = parts.slot.started
@@ -137,18 +138,18 @@ class ExecutionStream(Actor[StreamMessage]):
                         self._node_ended(result)
                     self._draining.look()
             case Trigger():
-                self._trigger(message)
+                self._reception.receive(message)
             case PermitFreed():
                 self._desk.admit()
                 self._parts.permits.pass_on(self.ref)
             case TimerFired():
-                self._timer(message)
+                self._sleepers.fired(message)
             case CancelExecution() | PauseExecution() | ResumeExecution():
                 return self._wished(message)
             case TurnsGranted():
                 self._turns_granted(message)
             case UpdatesReapplied():
-                live = self._live.get(message.execution_id)
+                live = self._roster.get(message.execution_id)
                 if live is not None and message.incarnation == self._fence:
                     self._races.reapplied(live, message)
             case StoreBack():
@@ -167,7 +168,7 @@ class ExecutionStream(Actor[StreamMessage]):
         parts.stats = StreamStats(
             running=desk.running,
             queued=len(desk.line),
-            accepted_total=self._accepted,
+            accepted_total=self._reception.accepted,
             finished=self._finished,
             incarnation=self.incarnation,
         )
@@ -181,77 +182,26 @@ class ExecutionStream(Actor[StreamMessage]):
             self._parts.writer.tell(CommitBatch(sender=self.address, commits=commits), control=True)
 
     def _acknowledge(self, outcome: CommitOutcome) -> None:
-        if self._steps.acknowledge(outcome) is not None:
-            return
-        # A predecessor's: only whoever waits for its trigger still has to hear of it.
-        trigger = self._parts.slot.accepting.pop(outcome.commit_id, None)
-        if trigger is None:
-            return
-        if outcome.kind is OutcomeKind.REFUSED:
-            self._trigger(trigger)
-        else:
-            self._parts.gate.release()
-            self._parts.board.accepted(trigger.request, outcome)
+        if self._steps.acknowledge(outcome) is None:
+            self._reception.answered_late(outcome)
 
     # --- admission
 
-    def _trigger(self, trigger: Trigger) -> None:
-        entry, now, name = self._entry, self.clock.now(), trigger.execution_id
-        known = self._live.get(name)
-        if known is not None and not known.ordinal:
-            known.repeats.append(trigger)  # answered with the first one, after the commit
-            return
-        if known is not None or name in self._desk.line or name in self._asleep:
-            self._answer_repeat(trigger)
-            return
-        accepted = accepted_from(trigger, entry, self._parts.plan, self._parts.goal_id, now)
-        live = Live(name)
-        if not self._desk.line:
-            self._desk.take(live)
-        self._live[name] = live
-        tick = Accept(accepted=accepted, memory=trigger.memory, permit=live.permit)
-        self._steps.accept(live, Pending(tick), trigger)
-
-    def _answer_repeat(self, trigger: Trigger) -> None:
-        """A trigger that came again after a crash finds its own execution."""
-        self._parts.gate.release()
-        self._parts.board.accepted(
-            trigger.request,
-            CommitOutcome(commit_id=0, kind=OutcomeKind.APPLIED, execution_id=trigger.execution_id),
-        )
-
     def answered(self, trigger: Trigger, outcome: CommitOutcome, live: Live) -> None:
         """The accepting commit was applied or refused."""
-        for one in (trigger, *live.repeats):
-            self._parts.gate.release()
-            self._parts.board.accepted(one.request, outcome)
-        live.repeats.clear()
-        if outcome.kind is OutcomeKind.APPLIED:
-            self._accepted += 1
+        self._reception.answered(trigger, outcome, live)
 
-    def find(self, execution_id: str, *, also_ended: bool = False) -> Live | None:
+    def find(self, execution_id: str) -> Live | None:
         """The execution, from memory or from the store; None when it is unknown here or ended."""
-        live = self._live.get(execution_id)
-        if live is None:
-            read = partial(load, execution_id, self._entry.id, also_ended=also_ended)
-            try:
-                live = self._parts.store.read(read)
-            except StoreCorrupt:
-                logger.exception("%s cannot be read: it stays where it is", execution_id)
-            if live is not None:
-                self._live[execution_id] = live
-        return live
+        return self._roster.find(execution_id)
 
     def let_go(self, live: Live) -> None:
-        """Keep it in the store only, unless something of it is under way here: whoever loaded it
-        meanwhile would decide on a state that is about to change.
-        """
-        if live.in_flight is None and not live.ticks:
-            self._live.pop(live.execution_id, None)
+        """Keep it in the store only, unless something of it is under way here."""
+        self._roster.let_go(live)
 
     def adopt(self, live: Live) -> None:
         """Recovery brings an execution that runs or waits."""
-        self._live[live.execution_id] = live
+        self._roster.add(live)
 
     def step(self, live: Live, pending: Pending) -> None:
         """Advance an execution by one tick."""
@@ -301,30 +251,11 @@ class ExecutionStream(Actor[StreamMessage]):
 
     def start_timer(self, live: Live, token_id: int, due: float) -> None:
         """Tick when a backoff comes due."""
-        assert live.state is not None
-        message = TimerFired(
-            incarnation=self._fence,
-            execution_id=live.execution_id,
-            token_id=token_id,
-            attempt=live.state.tokens[token_id].attempt,
-        )
-        self.schedule(max(0.0, due - self.clock.now()), message)
-
-    def _timer(self, message: TimerFired) -> None:
-        live = self.find(message.execution_id)
-        if live is None or live.state is None:
-            return
-        token = live.state.tokens.get(message.token_id)
-        if token is None or token.phase is not Phase.BACKOFF or token.attempt != message.attempt:
-            return
-        if live.permit or (not self._desk.line and self._desk.take(live)):
-            self._steps.tick(live, Pending(Dispatch(message.token_id)))
-        else:
-            self._steps.tick(live, Pending(Requeue(message.token_id)))
+        self._sleepers.start_timer(live, token_id, due)
 
     def _node_ended(self, result: NodeResult) -> None:
         self._draining.node_ended(result.execution_id, result.token_id)
-        live = self._live.get(result.execution_id)
+        live = self._roster.get(result.execution_id)
         if live is not None:
             pending = Pending(tick_of(result), None if result.error else result)
             if result.error is not None or not self._races.blocked(live, pending):
@@ -335,7 +266,7 @@ class ExecutionStream(Actor[StreamMessage]):
         self._races.lost(flight.live, flight.pending, outcome.stale)
 
     def _turns_granted(self, message: TurnsGranted) -> None:
-        live = self._live.get(message.execution_id)
+        live = self._roster.get(message.execution_id)
         if live is None or message.incarnation != self._fence:
             return
         command = self._races.granted(live, timed_out=message.timed_out)
@@ -348,7 +279,7 @@ class ExecutionStream(Actor[StreamMessage]):
         self._parts.permits.clear_suspect(live.execution_id)
 
     def _wished(self, wish: Wish) -> object:
-        live = self.find(wish.execution_id, also_ended=isinstance(wish, ResumeExecution))
+        live = self._roster.find(wish.execution_id, also_ended=isinstance(wish, ResumeExecution))
         if live is None:
             return False
         reply = self.defer()
@@ -368,10 +299,10 @@ class ExecutionStream(Actor[StreamMessage]):
         if state is not None and state.status is Status.RUNNING:
             return
         self._desk.give_back(live)
-        self.let_go(live)
+        self._roster.let_go(live)
         if state is None:  # was never accepted
             return
-        self._asleep.discard(live.execution_id)
+        self._sleepers.discard(live.execution_id)
         if state.status is Status.QUEUED:
             self._desk.line.join(
                 Place(
@@ -382,7 +313,7 @@ class ExecutionStream(Actor[StreamMessage]):
                 )
             )
         elif state.status is Status.WAITING:
-            self._asleep.add(live.execution_id)
+            self._sleepers.add(live.execution_id)
         else:
             self._desk.line.leave(live.execution_id)
         if state.status in SETTLED:

@@ -8,7 +8,7 @@ from greenroom.protocol.commit import Commit, StateKey
 from greenroom.protocol.engine.ticks import Tick
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.execution import ExecutionState
-from greenroom.protocol.messages import NodeResult, Trigger
+from greenroom.protocol.stream_messages import NodeResult, Trigger
 
 
 @dataclass(slots=True)

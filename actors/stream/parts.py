@@ -13,12 +13,8 @@ from greenroom.protocol.commit import CommitOutcome
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.execution import ExecutionState
-from greenroom.protocol.messages import (
-    ReleaseStream,
-    StreamMessage,
-    TurnMessage,
-    WriterMessage,
-)
+from greenroom.protocol.messages import ReleaseStream, TurnMessage, WriterMessage
+from greenroom.protocol.stream_messages import StreamMessage
 from greenroom.storage.store import Store
 
 

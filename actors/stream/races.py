@@ -17,7 +17,8 @@ from greenroom.protocol.commit import StateKey
 from greenroom.protocol.engine.ticks import Conflicted, NodeErrored, NodeSucceeded
 from greenroom.protocol.engine.transition import RunNode
 from greenroom.protocol.errors import StateConflict
-from greenroom.protocol.messages import NodeResult, ReleaseTurns, TakeTurns, UpdatesReapplied
+from greenroom.protocol.messages import ReleaseTurns, TakeTurns
+from greenroom.protocol.stream_messages import NodeResult, UpdatesReapplied
 
 
 @dataclass(slots=True)

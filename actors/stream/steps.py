@@ -16,8 +16,8 @@ from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.ticks import Hold, NodeErrored, NodeSucceeded, Resume
 from greenroom.protocol.engine.transition import Command, Transition
 from greenroom.protocol.errors import Fenced, GreenroomError, VersionConflict
-from greenroom.protocol.messages import Trigger
 from greenroom.protocol.patch import apply
+from greenroom.protocol.stream_messages import Trigger
 
 logger = logging.getLogger("greenroom.stream")
 

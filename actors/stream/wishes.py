@@ -1,7 +1,7 @@
 """What hosts and people ask of an execution, and the tick that each wish is."""
 
 from greenroom.protocol.engine.ticks import Cancel, Pause, Resume
-from greenroom.protocol.messages import CancelExecution, PauseExecution, ResumeExecution
+from greenroom.protocol.stream_messages import CancelExecution, PauseExecution, ResumeExecution
 
 Wish = CancelExecution | PauseExecution | ResumeExecution
 

@@ -11,17 +11,17 @@ from greenroom.actors.system.turns import TurnView
 from greenroom.protocol.commit import StateKey
 from greenroom.protocol.errors import ActorError
 from greenroom.protocol.limits import TURN_TIMEOUT_S
+from greenroom.protocol.message import Message
 from greenroom.protocol.messages import (
     AwaitTurnFree,
     Barrier,
-    Message,
     ReleaseStream,
     ReleaseTurns,
     TakeTurns,
     TurnMessage,
-    TurnsGranted,
     WriterMessage,
 )
+from greenroom.protocol.stream_messages import TurnsGranted
 from greenroom.protocol.turns import Ticket
 
 logger = logging.getLogger("greenroom.state")

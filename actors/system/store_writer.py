@@ -17,17 +17,15 @@ from greenroom.protocol.commit import Commit, CommitOutcome
 from greenroom.protocol.errors import ActorStopped, StoreUnavailable
 from greenroom.protocol.messages import (
     Barrier,
-    CommitAcks,
     CommitBatch,
     CommitNow,
     DropCursor,
     EventsAppended,
     RaiseFence,
-    StoreBack,
     StoreProbe,
-    StreamMessage,
     WriterMessage,
 )
+from greenroom.protocol.stream_messages import CommitAcks, StoreBack, StreamMessage
 from greenroom.storage.store import Store
 
 logger = logging.getLogger("greenroom.writer")

@@ -31,9 +31,9 @@ from greenroom.protocol.messages import (
     ConsumerMessage,
     EventsAppended,
     FoldTick,
-    Trigger,
     WriterMessage,
 )
+from greenroom.protocol.stream_messages import Trigger
 from greenroom.protocol.values import encode_value
 from greenroom.storage.store import Store
 

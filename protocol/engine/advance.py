@@ -38,14 +38,11 @@ from typing import Final, assert_never
 
 import msgspec
 
-from greenroom.protocol.codec import encode
 from greenroom.protocol.engine.draft import Draft, parked
-from greenroom.protocol.engine.outputs import output_fault
+from greenroom.protocol.engine.node_ends import conflicted, node_errored, node_succeeded
 from greenroom.protocol.engine.pausing import pause, resume
-from greenroom.protocol.engine.plan import Plan, PlanNode
-from greenroom.protocol.engine.retry import may_retry, note_failure, rerun, retry
-from greenroom.protocol.engine.routing import choose, route_label
-from greenroom.protocol.engine.text import bounded_text
+from greenroom.protocol.engine.plan import Plan
+from greenroom.protocol.engine.retry import rerun
 from greenroom.protocol.engine.ticks import (
     Accept,
     Cancel,
@@ -61,28 +58,16 @@ from greenroom.protocol.engine.ticks import (
     Tick,
 )
 from greenroom.protocol.engine.transition import Transition
-from greenroom.protocol.engine.walk import PAUSE_NODE, ended, enter, leave
-from greenroom.protocol.errors import InvalidValue, StateConflict
+from greenroom.protocol.engine.walk import enter, hold_lost
 from greenroom.protocol.events import EventType
 from greenroom.protocol.execution import TERMINAL, ExecutionState, Phase, Status, Token
-from greenroom.protocol.limits import CONFLICT_RUNS_MAX, PROCESS_DEATHS_MAX
+from greenroom.protocol.limits import PROCESS_DEATHS_MAX
 from greenroom.protocol.patch import Cause
 
 FIRST_TOKEN: Final = 1  # a token's id is the number of the step that it enters its node with
 
 _RECOVERED: Final = EventType.EXECUTION_RECOVERED.value
-_STATE_CONFLICT: Final = EventType.STATE_CONFLICT.value
 _ACTIVE: Final = frozenset({Status.QUEUED, Status.RUNNING, Status.WAITING})
-_CONFLICT_KEYS_SHOWN: Final = 16
-_CONFLICT_KEY_CHARS: Final = 60
-
-
-def _type_names(error: type[BaseException]) -> tuple[str, ...]:
-    return tuple(one.__name__ for one in error.__mro__ if issubclass(one, Exception))
-
-
-_INVALID_OUTPUT: Final = (*_type_names(InvalidValue), InvalidValue.code)
-_LOST_RACES: Final = (*_type_names(StateConflict), StateConflict.code)
 
 
 def advance(plan: Plan, state: ExecutionState | None, tick: Tick, now: float) -> Transition | None:
@@ -96,9 +81,9 @@ def advance(plan: Plan, state: ExecutionState | None, tick: Tick, now: float) ->
     """
     match tick:
         case NodeSucceeded():
-            return _node_succeeded(plan, _known(state), tick, now)
+            return node_succeeded(plan, _known(state), tick, now)
         case NodeErrored():
-            return _node_errored(plan, _known(state), tick, now)
+            return node_errored(plan, _known(state), tick, now)
         case Dispatch():
             return _dispatch(plan, _known(state), tick, now)
         case Accept():
@@ -108,7 +93,7 @@ def advance(plan: Plan, state: ExecutionState | None, tick: Tick, now: float) ->
         case Requeue():
             return _requeue(plan, _known(state), tick, now)
         case Conflicted():
-            return _conflicted(plan, _known(state), tick, now)
+            return conflicted(plan, _known(state), tick, now)
         case Recover():
             return _recover(plan, _known(state), tick, now)
         case Cancel():
@@ -129,20 +114,6 @@ def _known(state: ExecutionState | None) -> ExecutionState:
     return state
 
 
-def _running(state: ExecutionState, tick: NodeSucceeded | NodeErrored | Conflicted) -> Token | None:
-    """Return the token whose node run the tick ends, None when that run does not count any more."""
-    token = state.tokens.get(tick.token_id)
-    if (
-        token is None
-        or token.phase is not Phase.RUNNING
-        or token.attempt != tick.attempt
-        or token.visit != tick.visit
-        or state.status is not Status.RUNNING
-    ):
-        return None
-    return token
-
-
 def _accept(plan: Plan, tick: Accept, now: float) -> Transition:
     accepted = tick.accepted
     draft = Draft(plan, ExecutionState(accepted=accepted), now)
@@ -154,7 +125,7 @@ def _accept(plan: Plan, tick: Accept, now: float) -> Transition:
         draft.start()
         enter(draft, FIRST_TOKEN, accepted.entry_node, tick.memory, succeeded=True)
     else:
-        _hold_lost(draft, FIRST_TOKEN, token)
+        hold_lost(draft, FIRST_TOKEN, token)
     return draft.finish(Cause(tick="accept"), accepted)
 
 
@@ -164,7 +135,7 @@ def _dispatch(plan: Plan, state: ExecutionState, tick: Dispatch, now: float) -> 
         return None
     draft = Draft(plan, state, now)
     if token.node not in plan.nodes:
-        _hold_lost(draft, tick.token_id, token)
+        hold_lost(draft, tick.token_id, token)
     elif token.attempt:
         draft.start()
         draft.dispatch(tick.token_id, rerun(token, conflicts=token.conflicts))
@@ -183,119 +154,6 @@ def _requeue(plan: Plan, state: ExecutionState, tick: Requeue, now: float) -> Tr
     return draft.finish(Cause(tick="requeue", node=token.node))
 
 
-def _node_succeeded(
-    plan: Plan, state: ExecutionState, tick: NodeSucceeded, now: float
-) -> Transition | None:
-    token = _running(state, tick)
-    if token is None:
-        return None
-    draft = Draft(plan, state, now)
-    cause = Cause(tick="node_succeeded", node=token.node, visit=token.visit, attempt=token.attempt)
-    node = plan.nodes.get(token.node)
-    if node is None:
-        _hold_lost(draft, tick.token_id, token)
-        return draft.finish(cause)
-    draft.latency_ms = tick.latency_ms
-    fault = output_fault(node, tick.outputs) if node.required else None
-    if fault is not None:
-        _fail(draft, tick.token_id, token, node, fault, _INVALID_OUTPUT, retryable=True)
-        return draft.finish(cause)
-    draft.memory = dict(tick.outputs)
-    draft.node_completed(node, token.visit, token.attempt, tick.latency_ms)
-    if node.pause:
-        draft.tokens[tick.token_id] = ended(token, tick.outputs, tick.route)
-        draft.pause(node.id, PAUSE_NODE)
-        return draft.finish(cause)
-    if node.terminal:
-        draft.complete()
-        return draft.finish(cause)
-    label = tick.route
-    if not node.routes:
-        label = None
-    elif label is None:
-        label = route_label(draft, node, tick.outputs, succeeded=True)
-    own = tick.token_id
-    way = leave(draft, own, own, token, tick.outputs, label=label)
-    if way is not None:
-        enter(draft, own, way.target, way.output, succeeded=True)
-    return draft.finish(cause)
-
-
-def _node_errored(
-    plan: Plan, state: ExecutionState, tick: NodeErrored, now: float
-) -> Transition | None:
-    token = _running(state, tick)
-    if token is None:
-        return None
-    draft = Draft(plan, state, now)
-    node = plan.nodes.get(token.node)
-    if node is None:
-        _hold_lost(draft, tick.token_id, token)
-    else:
-        draft.latency_ms = tick.latency_ms
-        error, types = tick.error, tick.error_types
-        _fail(draft, tick.token_id, token, node, error, types, retryable=tick.retryable)
-    return draft.finish(
-        Cause(tick="node_errored", node=token.node, visit=token.visit, attempt=token.attempt)
-    )
-
-
-def _conflicted(
-    plan: Plan, state: ExecutionState, tick: Conflicted, now: float
-) -> Transition | None:
-    token = _running(state, tick)
-    if token is None:
-        return None
-    draft = Draft(plan, state, now)
-    shown = [bounded_text(key, _CONFLICT_KEY_CHARS) for key in tick.keys[:_CONFLICT_KEYS_SHOWN]]
-    data = {"visit": token.visit, "attempt": token.attempt, "keys": shown}
-    draft.event(_STATE_CONFLICT, token.node, data)
-    node = plan.nodes.get(token.node)
-    lost = token.conflicts + 1
-    if node is None:
-        _hold_lost(draft, tick.token_id, token)
-    elif lost < CONFLICT_RUNS_MAX:
-        draft.dispatch(tick.token_id, rerun(token, conflicts=lost))
-    else:
-        error = f"lost the race for {', '.join(shown)} in {lost} runs"
-        _fail(draft, tick.token_id, token, node, error, _LOST_RACES, retryable=True)
-    return draft.finish(
-        Cause(tick="conflicted", node=token.node, visit=token.visit, attempt=token.attempt)
-    )
-
-
-def _fail(
-    draft: Draft,
-    token_id: int,
-    token: Token,
-    node: PlanNode,
-    error: str,
-    error_types: tuple[str, ...],
-    *,
-    retryable: bool,
-) -> None:
-    """Count a failed run; retry, else follow the first edge that may be taken after a failure, else
-    fail.
-    """
-    error = bounded_text(error)
-    failures = token.failures + 1
-    failed = msgspec.structs.replace(token, failures=failures)
-    again = may_retry(node, failures, error_types, retryable)
-    kind = error_types[0] if error_types else ""
-    note_failure(draft, token, error, kind, will_retry=again)
-    if again:
-        retry(draft, token_id, failed, node.spec.backoff_s(failures))
-        return
-    draft.tokens[token_id] = failed
-    output = {"error": msgspec.Raw(encode(error))}
-    way, broken = choose(draft, node, output, succeeded=False, label=None)
-    if way is not None:
-        enter(draft, token_id, way.target, way.output, succeeded=False)
-        return
-    text = f"Node '{node.name}' failed after {failures} attempts: {error}"
-    draft.stop(Status.FAILED, text if broken is None else f"{text} ({broken})")
-
-
 def _recover(plan: Plan, state: ExecutionState, tick: Recover, now: float) -> Transition | None:
     if state.status is not Status.RUNNING:
         return None
@@ -312,7 +170,7 @@ def _recover(plan: Plan, state: ExecutionState, tick: Recover, now: float) -> Tr
         rested = msgspec.structs.replace(token, crashes=crashes, phase=Phase.READY)
         draft.tokens[token_id] = rested
         if token.node not in plan.nodes:
-            _hold_lost(draft, token_id, rested)
+            hold_lost(draft, token_id, rested)
             break
         if crashes >= PROCESS_DEATHS_MAX:
             draft.stop(
@@ -344,8 +202,3 @@ def _hold(plan: Plan, state: ExecutionState, tick: Hold, now: float) -> Transiti
     draft = Draft(plan, state, now)
     draft.stop(Status.HELD, tick.reason)
     return draft.finish(Cause(tick="hold"))
-
-
-def _hold_lost(draft: Draft, token_id: int, token: Token) -> None:
-    draft.tokens[token_id] = token
-    draft.stop(Status.HELD, f"node {token.node!r} is not in graph {draft.plan.graph_id!r}")

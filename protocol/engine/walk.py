@@ -114,3 +114,9 @@ def next_visit(draft: Draft, node_id: str) -> int:
     """Return the number of the node's next visit, as the transition stands."""
     seen = draft.visits.get(node_id)
     return (draft.state.visits.get(node_id, 0) if seen is None else seen) + 1
+
+
+def hold_lost(draft: Draft, token_id: int, token: Token) -> None:
+    """Hold the execution: the graph has not the node at which the token stands."""
+    draft.tokens[token_id] = token
+    draft.stop(Status.HELD, f"node {token.node!r} is not in graph {draft.plan.graph_id!r}")

@@ -17,9 +17,10 @@ from greenroom.protocol.errors import InvalidConfig, Overloaded, StreamUnavailab
 from greenroom.protocol.event_trigger import event_execution_id, trigger_filter
 from greenroom.protocol.execution import Accepted, Status
 from greenroom.protocol.limits import HOPS_MAX, ID_CHARS_MAX, VALUE_BYTES_MAX
-from greenroom.protocol.messages import CatchUp, CommitNow, Trigger
+from greenroom.protocol.messages import CatchUp, CommitNow
 from greenroom.protocol.new_event import new_event
 from greenroom.protocol.patch import Cause, JournalRecord, Patch
+from greenroom.protocol.stream_messages import Trigger
 from greenroom.protocol.values import decode_value
 from greenroom.storage.lmdb_store import open_store
 from greenroom.storage.memory_store import MemoryStore

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from greenroom.protocol import messages
+from greenroom.protocol import messages, stream_messages
 from greenroom.protocol.codec import encode
 from greenroom.protocol.commit import (
     Commit,
@@ -62,7 +62,7 @@ OUTCOME = CommitOutcome(
     code="state_conflict",
     text="stale",
 )
-NODE_RESULT = messages.NodeResult(
+NODE_RESULT = stream_messages.NodeResult(
     execution_id="execution-1",
     token_id=2,
     visit=1,
@@ -75,7 +75,7 @@ NODE_RESULT = messages.NodeResult(
     retryable=False,
     reads=(StateRead(KEY, 7),),
     writes=(StateWrite(KEY, ONE),),
-    updates=(messages.UpdateMade(KEY, "add", ONE),),
+    updates=(stream_messages.UpdateMade(KEY, "add", ONE),),
     events=(ONE,),
 )
 WRITER: dict[str, messages.WriterMessage] = {
@@ -85,9 +85,9 @@ WRITER: dict[str, messages.WriterMessage] = {
     "commit_now": messages.CommitNow(commit=COMMIT),
     "raise_fence": messages.RaiseFence(stream="api"),
 }
-STREAM: dict[str, messages.StreamMessage] = {
-    "commit_acks": messages.CommitAcks(outcomes=(OUTCOME,), degraded="disk full"),
-    "trigger": messages.Trigger(
+STREAM: dict[str, stream_messages.StreamMessage] = {
+    "commit_acks": stream_messages.CommitAcks(outcomes=(OUTCOME,), degraded="disk full"),
+    "trigger": stream_messages.Trigger(
         request=5,
         execution_id="execution-1",
         memory={"ticket": ONE},
@@ -101,8 +101,8 @@ STREAM: dict[str, messages.StreamMessage] = {
         cursor=CursorMove("consumer:1", 3, 5),
         events=(ONE,),
     ),
-    "node_results": messages.NodeResults(incarnation=3, results=(NODE_RESULT,)),
-    "cancel_execution": messages.CancelExecution(execution_id="execution-1"),
+    "node_results": stream_messages.NodeResults(incarnation=3, results=(NODE_RESULT,)),
+    "cancel_execution": stream_messages.CancelExecution(execution_id="execution-1"),
 }
 
 
@@ -110,7 +110,7 @@ STREAM: dict[str, messages.StreamMessage] = {
     ("name", "examples", "union"),
     [
         ("writer_messages", WRITER, messages.WriterMessage),
-        ("stream_messages", STREAM, messages.StreamMessage),
+        ("stream_messages", STREAM, stream_messages.StreamMessage),
     ],
 )
 def test_messages_keep_their_bytes_and_their_meaning(

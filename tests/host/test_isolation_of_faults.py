@@ -12,7 +12,7 @@ from greenroom.protocol.engine import advance as engine
 from greenroom.protocol.engine.ticks import NodeSucceeded
 from greenroom.protocol.errors import PoisonMessage
 from greenroom.protocol.execution import Status
-from greenroom.protocol.messages import Trigger
+from greenroom.protocol.stream_messages import Trigger
 from greenroom.storage.check import check
 
 

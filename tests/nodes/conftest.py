@@ -14,7 +14,7 @@ from greenroom.actors.nodes.runner import NodeRun, NodeRunner, StreamBinding
 from greenroom.protocol.commit import Commit, StateKey, StateWrite
 from greenroom.protocol.graph import NodeSpec
 from greenroom.protocol.isolation import IsolationLevel
-from greenroom.protocol.messages import NodeResult, NodeResults, UpdatesReapplied
+from greenroom.protocol.stream_messages import NodeResult, NodeResults, UpdatesReapplied
 from greenroom.protocol.values import encode_value
 from greenroom.storage.memory_store import MemoryStore
 

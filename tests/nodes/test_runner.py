@@ -9,7 +9,7 @@ import pytest
 from greenroom.protocol.codec import decode_event
 from greenroom.protocol.commit import StateKey, StateRead
 from greenroom.protocol.errors import NodeFailed
-from greenroom.protocol.messages import NodeResults
+from greenroom.protocol.stream_messages import NodeResults
 from greenroom.protocol.values import decode_value
 
 

@@ -16,7 +16,8 @@ from greenroom.actors.system.state_manager import StateManager
 from greenroom.actors.system.state_manager_handle import StateManagerHandle
 from greenroom.actors.system.store_writer import StoreWriter
 from greenroom.protocol.commit import StateKey
-from greenroom.protocol.messages import StreamMessage, TakeTurns, TurnsGranted
+from greenroom.protocol.messages import TakeTurns
+from greenroom.protocol.stream_messages import StreamMessage, TurnsGranted
 from greenroom.protocol.values import encode_value
 from greenroom.storage.memory_store import MemoryStore
 

@@ -8,13 +8,8 @@ import pytest
 from greenroom.actors.kernel.testkit import Condition, await_condition
 from greenroom.protocol.commit import Commit, StateKey, StateWrite
 from greenroom.protocol.isolation import StateScope
-from greenroom.protocol.messages import (
-    AwaitTurnFree,
-    CommitBatch,
-    ReleaseStream,
-    ReleaseTurns,
-    TurnsGranted,
-)
+from greenroom.protocol.messages import AwaitTurnFree, CommitBatch, ReleaseStream, ReleaseTurns
+from greenroom.protocol.stream_messages import TurnsGranted
 
 K = StateKey("global", "", "k")
 

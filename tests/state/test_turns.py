@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenroom.protocol.commit import StateKey, StateRead, StateWrite
-from greenroom.protocol.messages import NodeResult, UpdateMade
+from greenroom.protocol.stream_messages import NodeResult, UpdateMade
 from greenroom.protocol.turns import (
     NOTHING_HELD,
     HeldTurns,

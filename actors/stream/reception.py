@@ -1,0 +1,80 @@
+"""How triggers become executions of one stream, and who hears of it."""
+
+from greenroom.actors.kernel.clock import Clock
+from greenroom.actors.stream.admission_desk import AdmissionDesk
+from greenroom.actors.stream.commits import accepted_from
+from greenroom.actors.stream.live import Live, Pending
+from greenroom.actors.stream.parts import StreamParts
+from greenroom.actors.stream.roster import Roster
+from greenroom.actors.stream.sleepers import Sleepers
+from greenroom.actors.stream.steps import StepMachine
+from greenroom.protocol.commit import CommitOutcome, OutcomeKind
+from greenroom.protocol.engine.ticks import Accept
+from greenroom.protocol.stream_messages import Trigger
+
+
+class Reception:
+    """Accepts the triggers of one instance of one stream. Only on the runtime's loop thread."""
+
+    def __init__(
+        self,
+        parts: StreamParts,
+        roster: Roster,
+        desk: AdmissionDesk,
+        steps: StepMachine,
+        sleepers: Sleepers,
+        clock: Clock,
+    ) -> None:
+        self._parts = parts
+        self._roster = roster
+        self._desk = desk
+        self._steps = steps
+        self._sleepers = sleepers
+        self._clock = clock
+        self.accepted = 0
+
+    def receive(self, trigger: Trigger) -> None:
+        """Accept an execution, or answer a trigger that came again after a crash."""
+        entry, now, name = self._parts.entry_point, self._clock.now(), trigger.execution_id
+        known = self._roster.get(name)
+        if known is not None and not known.ordinal:
+            known.repeats.append(trigger)  # answered with the first one, after the commit
+            return
+        if known is not None or name in self._desk.line or name in self._sleepers:
+            self._answer_repeat(trigger)
+            return
+        accepted = accepted_from(trigger, entry, self._parts.plan, self._parts.goal_id, now)
+        live = Live(name)
+        if not self._desk.line:
+            self._desk.take(live)
+        self._roster.add(live)
+        tick = Accept(accepted=accepted, memory=trigger.memory, permit=live.permit)
+        self._steps.accept(live, Pending(tick), trigger)
+
+    def _answer_repeat(self, trigger: Trigger) -> None:
+        """A trigger that came again after a crash finds its own execution."""
+        self._parts.gate.release()
+        self._parts.board.accepted(
+            trigger.request,
+            CommitOutcome(commit_id=0, kind=OutcomeKind.APPLIED, execution_id=trigger.execution_id),
+        )
+
+    def answered(self, trigger: Trigger, outcome: CommitOutcome, live: Live) -> None:
+        """The accepting commit was applied or refused."""
+        for one in (trigger, *live.repeats):
+            self._parts.gate.release()
+            self._parts.board.accepted(one.request, outcome)
+        live.repeats.clear()
+        if outcome.kind is OutcomeKind.APPLIED:
+            self.accepted += 1
+
+    def answered_late(self, outcome: CommitOutcome) -> None:
+        """A commit of a predecessor: only whoever waits for its trigger still has to hear of it."""
+        trigger = self._parts.slot.accepting.pop(outcome.commit_id, None)
+        if trigger is None:
+            return
+        if outcome.kind is OutcomeKind.REFUSED:
+            self.receive(trigger)
+        else:
+            self._parts.gate.release()
+            self._parts.board.accepted(trigger.request, outcome)

@@ -1,0 +1,51 @@
+"""The executions of one stream that are in memory, and how the others are brought there."""
+
+import logging
+from functools import partial
+
+from greenroom.actors.stream.live import Live
+from greenroom.actors.stream.recovery import load
+from greenroom.protocol.errors import StoreCorrupt
+from greenroom.storage.store import Store
+
+logger = logging.getLogger("greenroom.stream")
+
+
+class Roster:
+    """Holds what runs or is about to; what waits is in the store only. On the runtime's loop."""
+
+    def __init__(self, entry_point: str, store: Store) -> None:
+        self._entry_point = entry_point
+        self._store = store
+        self._live: dict[str, Live] = {}
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def get(self, execution_id: str) -> Live | None:
+        """The execution, if it is in memory."""
+        return self._live.get(execution_id)
+
+    def find(self, execution_id: str, *, also_ended: bool = False) -> Live | None:
+        """The execution, from memory or from the store; None when it is unknown here or ended."""
+        live = self._live.get(execution_id)
+        if live is None:
+            read = partial(load, execution_id, self._entry_point, also_ended=also_ended)
+            try:
+                live = self._store.read(read)
+            except StoreCorrupt:
+                logger.exception("%s cannot be read: it stays where it is", execution_id)
+            if live is not None:
+                self._live[execution_id] = live
+        return live
+
+    def add(self, live: Live) -> None:
+        """A new execution, or one that recovery brings."""
+        self._live[live.execution_id] = live
+
+    def let_go(self, live: Live) -> None:
+        """Keep it in the store only, unless something of it is under way here: whoever loaded it
+        meanwhile would decide on a state that is about to change.
+        """
+        if live.in_flight is None and not live.ticks:
+            self._live.pop(live.execution_id, None)

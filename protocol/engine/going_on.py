@@ -1,0 +1,36 @@
+"""Going on from a node that has ended and was not left: after a pause, or another wait."""
+
+import msgspec
+
+from greenroom.protocol.engine.draft import Draft
+from greenroom.protocol.engine.routing import Way, route_label
+from greenroom.protocol.engine.walk import leave, next_visit
+from greenroom.protocol.execution import Ended, Token
+
+
+def go_on(
+    draft: Draft, token_id: int, token: Token, ended: Ended, added: dict[str, msgspec.Raw]
+) -> None:
+    """Let the token leave a node that is done, by the way that is right now, and queue it there.
+
+    `added` lies over the output of the node.
+    """
+    node = draft.plan.nodes[token.node]
+    output = {key: raw for key in ended.outputs if (raw := draft.read(key)) is not None} | added
+    if node.pause and node.resume_at is not None:
+        way: Way | None = Way(node.resume_at, output)
+    elif node.terminal:
+        draft.complete()
+        return
+    else:
+        label = ended.route
+        if label is None and node.routes:
+            label = route_label(draft, node, output, succeeded=True)
+        way = leave(draft, token_id, token_id, token, output, label=label)
+    if way is None:
+        return
+    # As `enter` numbers them: by the step to come.
+    step = draft.state.steps + 1
+    ahead = Token(node=way.target, visit=next_visit(draft, way.target))
+    draft.move(token_id, step, ahead)
+    draft.queue(step, ahead)

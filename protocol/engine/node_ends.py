@@ -1,0 +1,163 @@
+"""What the end of a node run does to its execution: a success, a failure, or a lost race."""
+
+from typing import Final
+
+import msgspec
+
+from greenroom.protocol.codec import encode
+from greenroom.protocol.engine.draft import Draft
+from greenroom.protocol.engine.outputs import output_fault
+from greenroom.protocol.engine.plan import Plan, PlanNode
+from greenroom.protocol.engine.retry import may_retry, note_failure, rerun, retry
+from greenroom.protocol.engine.routing import choose, route_label
+from greenroom.protocol.engine.text import bounded_text
+from greenroom.protocol.engine.ticks import Conflicted, NodeErrored, NodeSucceeded
+from greenroom.protocol.engine.transition import Transition
+from greenroom.protocol.engine.walk import PAUSE_NODE, ended, enter, hold_lost, leave
+from greenroom.protocol.errors import InvalidValue, StateConflict
+from greenroom.protocol.events import EventType
+from greenroom.protocol.execution import ExecutionState, Phase, Status, Token
+from greenroom.protocol.limits import CONFLICT_RUNS_MAX
+from greenroom.protocol.patch import Cause
+
+_STATE_CONFLICT: Final = EventType.STATE_CONFLICT.value
+_CONFLICT_KEYS_SHOWN: Final = 16
+_CONFLICT_KEY_CHARS: Final = 60
+
+
+def _type_names(error: type[BaseException]) -> tuple[str, ...]:
+    return tuple(one.__name__ for one in error.__mro__ if issubclass(one, Exception))
+
+
+_INVALID_OUTPUT: Final = (*_type_names(InvalidValue), InvalidValue.code)
+_LOST_RACES: Final = (*_type_names(StateConflict), StateConflict.code)
+
+
+def _running(state: ExecutionState, tick: NodeSucceeded | NodeErrored | Conflicted) -> Token | None:
+    """Return the token whose node run the tick ends, None when that run does not count any more."""
+    token = state.tokens.get(tick.token_id)
+    if (
+        token is None
+        or token.phase is not Phase.RUNNING
+        or token.attempt != tick.attempt
+        or token.visit != tick.visit
+        or state.status is not Status.RUNNING
+    ):
+        return None
+    return token
+
+
+def node_succeeded(
+    plan: Plan, state: ExecutionState, tick: NodeSucceeded, now: float
+) -> Transition | None:
+    """The node's output becomes memory, and the token goes on; None when the run is stale."""
+    token = _running(state, tick)
+    if token is None:
+        return None
+    draft = Draft(plan, state, now)
+    cause = Cause(tick="node_succeeded", node=token.node, visit=token.visit, attempt=token.attempt)
+    node = plan.nodes.get(token.node)
+    if node is None:
+        hold_lost(draft, tick.token_id, token)
+        return draft.finish(cause)
+    draft.latency_ms = tick.latency_ms
+    fault = output_fault(node, tick.outputs) if node.required else None
+    if fault is not None:
+        _fail(draft, tick.token_id, token, node, fault, _INVALID_OUTPUT, retryable=True)
+        return draft.finish(cause)
+    draft.memory = dict(tick.outputs)
+    draft.node_completed(node, token.visit, token.attempt, tick.latency_ms)
+    if node.pause:
+        draft.tokens[tick.token_id] = ended(token, tick.outputs, tick.route)
+        draft.pause(node.id, PAUSE_NODE)
+        return draft.finish(cause)
+    if node.terminal:
+        draft.complete()
+        return draft.finish(cause)
+    label = tick.route
+    if not node.routes:
+        label = None
+    elif label is None:
+        label = route_label(draft, node, tick.outputs, succeeded=True)
+    own = tick.token_id
+    way = leave(draft, own, own, token, tick.outputs, label=label)
+    if way is not None:
+        enter(draft, own, way.target, way.output, succeeded=True)
+    return draft.finish(cause)
+
+
+def node_errored(
+    plan: Plan, state: ExecutionState, tick: NodeErrored, now: float
+) -> Transition | None:
+    """Another attempt, the way for failures, or the end; None when the run is stale."""
+    token = _running(state, tick)
+    if token is None:
+        return None
+    draft = Draft(plan, state, now)
+    node = plan.nodes.get(token.node)
+    if node is None:
+        hold_lost(draft, tick.token_id, token)
+    else:
+        draft.latency_ms = tick.latency_ms
+        error, types = tick.error, tick.error_types
+        _fail(draft, tick.token_id, token, node, error, types, retryable=tick.retryable)
+    return draft.finish(
+        Cause(tick="node_errored", node=token.node, visit=token.visit, attempt=token.attempt)
+    )
+
+
+def conflicted(
+    plan: Plan, state: ExecutionState, tick: Conflicted, now: float
+) -> Transition | None:
+    """Another run; after too many lost races the node has failed. None when the run is stale."""
+    token = _running(state, tick)
+    if token is None:
+        return None
+    draft = Draft(plan, state, now)
+    shown = [bounded_text(key, _CONFLICT_KEY_CHARS) for key in tick.keys[:_CONFLICT_KEYS_SHOWN]]
+    data = {"visit": token.visit, "attempt": token.attempt, "keys": shown}
+    draft.event(_STATE_CONFLICT, token.node, data)
+    node = plan.nodes.get(token.node)
+    lost = token.conflicts + 1
+    if node is None:
+        hold_lost(draft, tick.token_id, token)
+    elif lost < CONFLICT_RUNS_MAX:
+        draft.dispatch(tick.token_id, rerun(token, conflicts=lost))
+    else:
+        error = f"lost the race for {', '.join(shown)} in {lost} runs"
+        _fail(draft, tick.token_id, token, node, error, _LOST_RACES, retryable=True)
+    return draft.finish(
+        Cause(tick="conflicted", node=token.node, visit=token.visit, attempt=token.attempt)
+    )
+
+
+def _fail(
+    draft: Draft,
+    token_id: int,
+    token: Token,
+    node: PlanNode,
+    error: str,
+    error_types: tuple[str, ...],
+    *,
+    retryable: bool,
+) -> None:
+    """Count a failed run; retry, else follow the first edge that may be taken after a failure, else
+    fail.
+    """
+    error = bounded_text(error)
+    failures = token.failures + 1
+    failed = msgspec.structs.replace(token, failures=failures)
+    again = may_retry(node, failures, error_types, retryable)
+    kind = error_types[0] if error_types else ""
+    note_failure(draft, token, error, kind, will_retry=again)
+    if again:
+        retry(draft, token_id, failed, node.spec.backoff_s(failures))
+        return
+    draft.tokens[token_id] = failed
+    output = {"error": msgspec.Raw(encode(error))}
+    way, broken = choose(draft, node, output, succeeded=False, label=None)
+    if way is not None:
+        enter(draft, token_id, way.target, way.output, succeeded=False)
+        return
+    text = f"Node '{node.name}' failed after {failures} attempts: {error}"
+    draft.stop(Status.FAILED, text if broken is None else f"{text} ({broken})")
