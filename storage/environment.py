@@ -69,13 +69,14 @@ def _open_tables(environment: lmdb.Environment, path: Path, *, create: bool) -> 
     try:
         if not create:
             # In a read-only transaction of ours the handles would end with it.
-            return [
-                environment.open_db(table.name.lower().encode(), create=False) for table in Table
-            ]
+            return {
+                table: environment.open_db(table.name.lower().encode(), create=False)
+                for table in Table
+            }
         with environment.begin(write=True) as txn:
-            databases = [
-                environment.open_db(table.name.lower().encode(), txn=txn) for table in Table
-            ]
+            databases = {
+                table: environment.open_db(table.name.lower().encode(), txn=txn) for table in Table
+            }
             if txn.get(FORMAT_NAME, db=databases[Table.META]) is None:
                 # In the transaction that makes the tables: a store without a format is corrupt.
                 txn.put(FORMAT_NAME, pack_number(FORMAT), db=databases[Table.META])
@@ -118,7 +119,7 @@ class Environment:
         self._closed = False
         self.gate = Gate()
         self.handle: lmdb.Environment | None = None
-        self.databases: Databases = []
+        self.databases: Databases = {}
         self.open()
 
     def open(self) -> None:

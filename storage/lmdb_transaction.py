@@ -6,7 +6,7 @@ import msgspec
 from greenroom.storage.gate import Gate
 from greenroom.storage.tables import Table
 
-Databases = list[lmdb._Database]
+Databases = dict[Table, lmdb._Database]
 
 
 class LmdbReading:

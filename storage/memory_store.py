@@ -51,7 +51,7 @@ class MemoryTransaction(CountingTransaction):
     readers out.
     """
 
-    def __init__(self, tables: list[_SortedTable], end: Callable[[], None] | None) -> None:
+    def __init__(self, tables: dict[Table, _SortedTable], end: Callable[[], None] | None) -> None:
         self._tables = tables
         self._end = end  # None: reading
         self._undo: list[tuple[Table, bytes, bytes | None]] = []
@@ -138,7 +138,7 @@ class MemoryStore(StoreCore):
     ) -> None:
         super().__init__(options or StoreOptions(), failpoint)
         self.path = None
-        self._tables = [_SortedTable() for _ in Table]
+        self._tables = {table: _SortedTable() for table in Table}
         self._tables_lock = RLock()
         self._closed = False
         self._change(lambda txn: cursors.set_number(txn, FORMAT_NAME, FORMAT))
@@ -172,7 +172,7 @@ class MemoryStore(StoreCore):
         with self._tables_lock:
             return sum(
                 len(key) + len(value)
-                for table in self._tables
+                for table in self._tables.values()
                 for key, value in table.values.items()
             )
 

@@ -12,9 +12,7 @@ import msgspec
 
 
 class Table(IntEnum):
-    """Every table; the value is its place in an engine's list, the name in lower case its name on
-    disk.
-    """
+    """Every table; the value is its number for good, the name in lower case its name on disk."""
 
     META = 0  # b"format", b"epoch", ... -> 8 bytes
     FENCES = 1  # stream -> incarnation
