@@ -1,7 +1,7 @@
 """Entry points: how work comes in, how much of it at once, and what it may touch."""
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
@@ -10,6 +10,7 @@ from greenroom.protocol.event_filter import event_types
 from greenroom.protocol.ids import validate_id
 from greenroom.protocol.isolation import IsolationLevel
 from greenroom.protocol.limits import (
+    BLOCK_S_MAX,
     CONCURRENT_DEFAULT,
     CONCURRENT_MAX,
     IDEMPOTENCY_WINDOW_S,
@@ -18,6 +19,7 @@ from greenroom.protocol.limits import (
     QUEUED_MAX,
     QUEUED_MAX_DEFAULT,
 )
+from greenroom.protocol.rate_limit import RateLimit, rate_limit_of
 from greenroom.protocol.settings import check_integer, check_number, member, require
 
 
@@ -33,6 +35,18 @@ class TriggerType(StrEnum):
     MANUAL = "manual"
 
 
+class Overflow(StrEnum):
+    """What becomes of a trigger when `max_queued` executions wait.
+
+    `reject` raises Overloaded. `block` lets the caller wait for a place, in the order of arrival.
+    `drop_oldest` accepts it, and cancels the one that was accepted first and never started.
+    """
+
+    REJECT = "reject"
+    BLOCK = "block"
+    DROP_OLDEST = "drop_oldest"
+
+
 EVENT_TRIGGER_KEYS = frozenset(
     {"event_types", "filter_stream", "filter_node", "include_own_events"}
 )
@@ -40,9 +54,13 @@ EVENT_TRIGGER_KEYS = frozenset(
 if TYPE_CHECKING:  # a plain str is accepted and converted; decoding knows the members only
     TriggerTypeLike: TypeAlias = TriggerType | str
     IsolationLevelLike: TypeAlias = IsolationLevel | str
+    OverflowLike: TypeAlias = Overflow | str
+    RateLimitLike: TypeAlias = RateLimit | str | None
 else:
     TriggerTypeLike = TriggerType
     IsolationLevelLike = IsolationLevel
+    OverflowLike = Overflow
+    RateLimitLike = RateLimit | None
 
 
 class EntryPointSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,9 +69,12 @@ class EntryPointSpec(msgspec.Struct, frozen=True, kw_only=True):
     `trigger_config` is read for `trigger_type="event"` only: `event_types` (list of str),
     `filter_stream`, `filter_node` (str or None), `include_own_events` (bool, default False).
     `priority`: one step counts as a minute of waiting in the queue. `max_concurrent`: executions
-    of this entry point that run at once. `max_queued`: accepted ones that wait; more are refused
-    with Overloaded. `idempotency_window_s`: how long an idempotency key is remembered, in seconds
-    from acceptance. Plain strings are accepted for `trigger_type` and `isolation_level`.
+    of this entry point that run at once. `max_queued`: accepted ones that wait; what happens to
+    more is the choice of `overflow`, where `block_timeout_s` is the longest wait of `block` in
+    seconds (None: no limit). `rate_limit`: how many are accepted in a span of time, as a RateLimit
+    or as text, "10/s"; more raise RateLimited. `idempotency_window_s`: how long an idempotency key
+    is remembered, in seconds from acceptance. Plain strings are accepted for `trigger_type`,
+    `isolation_level` and `overflow`.
 
     Raises InvalidId and InvalidConfig when constructed with values that cannot be used.
     """
@@ -67,6 +88,9 @@ class EntryPointSpec(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     max_concurrent: int = CONCURRENT_DEFAULT
     max_queued: int = QUEUED_MAX_DEFAULT
+    overflow: OverflowLike = Overflow.REJECT
+    block_timeout_s: float | None = None
+    rate_limit: RateLimitLike = None
     idempotency_window_s: float = IDEMPOTENCY_WINDOW_S
 
     def __post_init__(self) -> None:
@@ -75,7 +99,7 @@ class EntryPointSpec(msgspec.Struct, frozen=True, kw_only=True):
         require(isinstance(self.entry_node, str), where + "entry_node must be a node id (str)")
         if not self.name:
             msgspec.structs.force_setattr(self, "name", self.id)
-        for field, kind in (("trigger_type", TriggerType), ("isolation_level", IsolationLevel)):
+        for field, kind in _MEMBERS:
             value = member(where + field, getattr(self, field), kind)
             msgspec.structs.force_setattr(self, field, value)
         check_integer(where + "priority", self.priority, -PRIORITY_MAX, PRIORITY_MAX)
@@ -84,9 +108,28 @@ class EntryPointSpec(msgspec.Struct, frozen=True, kw_only=True):
         check_number(
             where + "idempotency_window_s", self.idempotency_window_s, 0, IDEMPOTENCY_WINDOW_S_MAX
         )
+        self._check_overflow(where)
+        msgspec.structs.force_setattr(self, "rate_limit", rate_limit_of(where, self.rate_limit))
         require(isinstance(self.trigger_config, dict), where + "trigger_config must be a dict")
         if self.trigger_type == TriggerType.EVENT:
             _check_event_trigger(where, self.trigger_config)
+
+    def _check_overflow(self, where: str) -> None:
+        if self.block_timeout_s is not None:
+            require(
+                self.overflow == Overflow.BLOCK, where + "block_timeout_s needs overflow='block'"
+            )
+            check_number(where + "block_timeout_s", self.block_timeout_s, 0, BLOCK_S_MAX)
+        require(
+            self.max_queued > 0 or self.overflow != Overflow.DROP_OLDEST,
+            where + "overflow='drop_oldest' needs a max_queued of 1 or more: there is none to drop",
+        )
+
+    @property
+    def rate(self) -> RateLimit | None:
+        """`rate_limit` as what it always is after construction."""
+        assert not isinstance(self.rate_limit, str), "converted at construction"
+        return self.rate_limit
 
     @property
     def isolation(self) -> IsolationLevel:
@@ -97,6 +140,13 @@ class EntryPointSpec(msgspec.Struct, frozen=True, kw_only=True):
     def trigger(self) -> TriggerType:
         """`trigger_type` as the enum member that it always is after construction."""
         return TriggerType(self.trigger_type)
+
+
+_MEMBERS: Final = (
+    ("trigger_type", TriggerType),
+    ("isolation_level", IsolationLevel),
+    ("overflow", Overflow),
+)
 
 
 def _check_event_trigger(where: str, config: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ GreenroomError
 |- RuntimeStateError          the call does not fit the runtime's present state
 |  |- RuntimeNotRunning  RuntimeIsRunning  RuntimeStopped  IdempotencyConflict  NotResumable
 |- AdmissionError             refused now, may work later
-|  |- Overloaded  StreamUnavailable
+|  |- Overloaded  RateLimited  StreamUnavailable
 |- StorageError
 |  |- StoreInUse  StoreTooNew  StoreCorrupt  StoreNotFound  StoreClosed    opening, misuse
 |  |- StoreUnavailable  StoreStalled                                        retryable

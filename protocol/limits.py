@@ -49,6 +49,11 @@ QUEUED_MAX_DEFAULT: Final = 1_000
 QUEUED_MAX: Final = 10_000_000
 PRIORITY_MAX: Final = 10_000  # and its negative
 PRIORITY_STEP_S: Final = 60  # one priority is worth this much waiting time
+BLOCKED_CALLERS_MAX: Final = 1_000  # that wait for a place, of each entry point
+BLOCK_S_MAX: Final = 24 * 3600.0
+RATE_COUNT_MAX: Final = 1_000_000_000
+RATE_PER_S_MIN: Final = 0.001
+RATE_PER_S_MAX: Final = 30 * 24 * 3600.0
 
 # Idempotency
 IDEMPOTENCY_WINDOW_S: Final = 24 * 3600.0
@@ -105,5 +110,6 @@ WEBHOOK_BODY_BYTES_MAX: Final = 64 * 1024 * 1024
 WEBHOOK_ROUTES_MAX: Final = 1_000
 WEBHOOK_CONNECTIONS_MAX: Final = 1_000
 WEBHOOK_BODY_TIMEOUT_S: Final = 30.0
+WEBHOOK_BLOCK_S_MAX: Final = 10.0  # a sender waits for a place in the queue
 WEBHOOK_DISCARD_BYTES_MAX: Final = 4 * 1024 * 1024  # read past the body limit so that 413 arrives
 DELIVERY_ID_CHARS_MAX: Final = 255

@@ -26,8 +26,9 @@ from greenroom.actors.kernel.system import ActorSystem
 from greenroom.actors.kernel.watchdog import Watchdog
 from greenroom.actors.nodes.host import NodesHost
 from greenroom.actors.nodes.runner import NodeRunner
-from greenroom.actors.stream.admission import AdmissionGate, PermitPool
+from greenroom.actors.stream.admission_gate import AdmissionGate
 from greenroom.actors.stream.parts import StreamParts
+from greenroom.actors.stream.permits import PermitPool
 from greenroom.actors.system.event_bus import EventBus
 from greenroom.actors.system.event_bus_handle import EventBusHandle
 from greenroom.actors.system.event_interest import EventInterest
@@ -235,7 +236,7 @@ class Assembly:
                 self.store,
                 self.writer,
                 self.interest,
-                partial(self.submit, spec.id),
+                self.streams.submissions[spec.id].submit_when_there_is_room,
             )
 
     def _open_webhooks(self) -> WebhookServer | None:
@@ -267,9 +268,11 @@ class Assembly:
 
     # --- work
 
-    async def submit(self, entry_point: str, trigger: Trigger) -> CommitOutcome:
+    async def submit(
+        self, entry_point: str, trigger: Trigger, block_s_max: float | None = None
+    ) -> CommitOutcome:
         """Send a trigger to its stream and wait for its commit; see Submission."""
-        return await self.streams.submissions[entry_point].submit(trigger)
+        return await self.streams.submissions[entry_point].submit(trigger, block_s_max)
 
     def knows(self, execution_id: str) -> bool:
         """True when the store has an execution of that id."""
@@ -292,6 +295,7 @@ class Assembly:
 
     async def close(self) -> None:
         """Let nodes in flight finish within the deadline, make everything durable, take it down."""
+        self.streams.release_blocked()
         await self.streams.drain(self._config.shutdown_timeout_s)
         self.board.close(RuntimeStopped)
         await self._stack.aclose()

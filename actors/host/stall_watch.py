@@ -6,7 +6,7 @@ from typing import Final
 
 from greenroom.actors.host.completion_board import CompletionBoard
 from greenroom.actors.kernel.system import ActorSystem
-from greenroom.actors.stream.admission import AdmissionGate
+from greenroom.actors.stream.admission_gate import AdmissionGate
 from greenroom.actors.system.store_writer import WriterSlot
 from greenroom.protocol.errors import StoreStalled
 

@@ -16,7 +16,7 @@ from greenroom.actors.kernel.specs import ChildSpec, SupervisorSpec
 from greenroom.actors.kernel.supervisor_ref import SupervisorRef
 from greenroom.actors.kernel.system import ActorSystem
 from greenroom.actors.nodes.host import NodesHost
-from greenroom.actors.stream.admission import AdmissionGate
+from greenroom.actors.stream.admission_gate import AdmissionGate
 from greenroom.actors.stream.execution_stream import ExecutionStream
 from greenroom.actors.stream.parts import RecoveredCounts, StreamParts
 from greenroom.protocol.commit import Commit, CommitOutcome, OutcomeKind
@@ -73,7 +73,7 @@ class Streams:
     async def start(self, entry_points: Mapping[str, EntryPointSpec], make: MakeParts) -> None:
         """Start them all and wait until each has taken up its work. Raises SupervisionFailed."""
         for spec in entry_points.values():
-            gate = AdmissionGate(spec.id, spec.max_queued, spec.max_concurrent)
+            gate = AdmissionGate(spec, self._system.clock)
             self.parts[spec.id] = make(spec, gate)
         children = tuple(
             ChildSpec(name, partial(ExecutionStream, parts), start_timeout=START_S)
@@ -96,7 +96,7 @@ class Streams:
                 raise SupervisionFailed(f"stream {name!r} has no address")
             self.refs[name] = ref
             self.submissions[name] = Submission(
-                name, ref, parts.gate, self._board, partial(first_of, parts.store)
+                parts.entry_point, ref, parts.gate, self._board, partial(first_of, parts.store)
             )
         for ref in self.refs.values():
             await ref.ready()
@@ -127,7 +127,7 @@ class Streams:
             return
         message = _decode(letter.body)
         if isinstance(message, Trigger):
-            self.parts[stream].gate.release()
+            self.parts[stream].gate.release(accepted=False)
             outcome = CommitOutcome(
                 commit_id=0,
                 kind=OutcomeKind.REFUSED,
@@ -146,6 +146,11 @@ class Streams:
         except ActorError as error:
             raise StreamUnavailable(f"entry point {stream!r} failed again") from error
         return True
+
+    def release_blocked(self) -> None:
+        """Nobody waits for a place any more: the runtime stops."""
+        for parts in self.parts.values():
+            parts.gate.end()
 
     async def drain(self, timeout: float) -> None:
         """Start nothing more, and wait up to `timeout` seconds for the nodes in flight."""

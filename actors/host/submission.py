@@ -8,9 +8,10 @@ from msgspec.structs import replace
 
 from greenroom.actors.host.completion_board import CompletionBoard
 from greenroom.actors.kernel.ref import ActorRef
-from greenroom.actors.stream.admission import AdmissionGate
+from greenroom.actors.stream.admission_gate import AdmissionGate
 from greenroom.protocol.commit import CommitOutcome
-from greenroom.protocol.errors import ActorError, Overloaded, StreamUnavailable
+from greenroom.protocol.entry_point import EntryPointSpec
+from greenroom.protocol.errors import ActorError, StreamUnavailable
 from greenroom.protocol.stream_messages import StreamMessage, Trigger
 
 
@@ -19,26 +20,37 @@ class Submission:
 
     def __init__(
         self,
-        entry_point: str,
+        spec: EntryPointSpec,
         ref: ActorRef[StreamMessage],
         gate: AdmissionGate,
         board: CompletionBoard,
         known: Callable[[Trigger], CommitOutcome | None],
     ) -> None:
-        self._entry_point = entry_point
+        self._entry_point = spec.id
+        self._block_timeout_s = spec.block_timeout_s
         self._ref = ref
         self._gate = gate
         self._board = board
         self._known = known
 
-    async def submit(self, trigger: Trigger) -> CommitOutcome:
+    async def submit(self, trigger: Trigger, block_s_max: float | None = None) -> CommitOutcome:
         """Send a trigger and wait for its commit.
 
-        Raises Overloaded, StreamUnavailable, StoreStalled, RuntimeStopped.
+        `block_s_max` bounds the wait for a place, for callers who hold something meanwhile. Raises
+        Overloaded, RateLimited, StreamUnavailable, StoreStalled, RuntimeStopped.
         """
-        known = self._reserve(trigger)
+        known = await self._enter(trigger, block_s_max)
         if known is not None:
             return known
+        return await self._accepted(trigger)
+
+    async def submit_when_there_is_room(self, trigger: Trigger) -> CommitOutcome:
+        """`submit` for a caller that has a queue of its own: it waits where others are rejected."""
+        if not self._gate.try_reserve():
+            await self._gate.wait_for_place(trigger.execution_id, None)
+        return await self._accepted(trigger)
+
+    async def _accepted(self, trigger: Trigger) -> CommitOutcome:
         request, future = self._board.open_request(self._entry_point, trigger.execution_id)
         self._send(replace(trigger, request=request))
         try:
@@ -46,31 +58,41 @@ class Submission:
         finally:
             self._board.drop_request(request)
 
-    def submit_quietly(self, trigger: Trigger, waiter: "asyncio.Future[Any]") -> None:
+    async def submit_quietly(self, trigger: Trigger, waiter: "asyncio.Future[Any]") -> None:
         """Send a trigger whose caller waits for the execution's end; see the completion board."""
-        known = self._reserve(trigger)
+        known = await self._enter(trigger, None)
         if known is not None:
-            waiter.set_result(known)
+            if not waiter.done():
+                waiter.set_result(known)
             return
         request = self._board.open_quiet_request(self._entry_point, trigger.execution_id, waiter)
         self._send(replace(trigger, request=request))
 
-    def _reserve(self, trigger: Trigger) -> CommitOutcome | None:
-        """Take a place. A repeat needs none: it is answered also when there is no room."""
-        try:
-            self._gate.reserve()
-        except Overloaded:
+    async def _enter(self, trigger: Trigger, block_s_max: float | None) -> CommitOutcome | None:
+        """Take a place. A repeat needs none, and costs nothing of the rate: its answer is returned,
+        also when there is no room.
+        """
+        gate = self._gate
+        if gate.rated:
             known = self._known(trigger)
-            if known is None:
-                raise
+            if known is not None:
+                return known
+        if gate.try_reserve():
+            return None
+        known = self._known(trigger)
+        if known is not None:
             return known
+        if not gate.blocks:
+            raise gate.refusal()
+        bounds = [one for one in (self._block_timeout_s, block_s_max) if one is not None]
+        await gate.wait_for_place(trigger.execution_id, min(bounds, default=None))
         return None
 
     def _send(self, trigger: Trigger) -> None:
         try:
             self._ref.tell(trigger)
         except BaseException as error:
-            self._gate.release()
+            self._gate.withdraw()
             self._board.drop_request(trigger.request)
             if isinstance(error, ActorError):
                 raise StreamUnavailable(f"entry point {self._entry_point!r} is down") from error

@@ -19,7 +19,6 @@ from greenroom.protocol.errors import (
     InvalidValue,
     PoisonMessage,
     StoreUnavailable,
-    UnsupportedSetting,
     ValueTooLarge,
 )
 from greenroom.protocol.ids import new_execution_id, validate_id
@@ -86,17 +85,14 @@ def build_trigger(
     now: float,
     *,
     correlation_id: str | None = None,
-    session_state: object = None,
     idempotency_key: str | None = None,
     priority: int = 0,
     execution_id: str | None = None,
 ) -> Trigger:
     """The checked message; its `request` is given when it is sent.
 
-    Raises InvalidId, InvalidValue, InvalidConfig, UnsupportedSetting.
+    Raises InvalidId, InvalidValue, InvalidConfig.
     """
-    if session_state is not None:
-        raise UnsupportedSetting("session_state")
     memory = encode_input(input_data)
     if execution_id is None:
         execution_id = fresh_execution_id(now)

@@ -32,7 +32,7 @@ async def run_to_end(
     waiter = board.wait_for(trigger.execution_id)
     try:
         if timeout is None:
-            assembly.streams.submissions[entry_point_id].submit_quietly(trigger, waiter)
+            await assembly.streams.submissions[entry_point_id].submit_quietly(trigger, waiter)
             found: ExecutionResult | CommitOutcome | None = await waiter
         else:
             found = await assembly.submit(entry_point_id, trigger)

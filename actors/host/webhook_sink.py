@@ -23,12 +23,12 @@ from greenroom.protocol.commit import (
 )
 from greenroom.protocol.errors import CommitRefused, StoreUnavailable
 from greenroom.protocol.events import EventBody, EventType, Reference
-from greenroom.protocol.limits import DELIVERY_WINDOW_S, EVENT_DATA_BYTES_MAX
+from greenroom.protocol.limits import DELIVERY_WINDOW_S, EVENT_DATA_BYTES_MAX, WEBHOOK_BLOCK_S_MAX
 from greenroom.protocol.messages import CommitNow, WriterMessage
 from greenroom.protocol.stream_messages import Trigger
 from greenroom.protocol.values import encode_value
 
-Submit = Callable[[str, Trigger], Awaitable[CommitOutcome]]
+Submit = Callable[[str, Trigger, float | None], Awaitable[CommitOutcome]]
 
 NO_DIGEST: Final = b""  # a repeated delivery is a repeat whatever its body says
 
@@ -67,7 +67,7 @@ class RuntimeWebhookSink:
             digest=NO_DIGEST,
             events=(Raw(encode(event)),),
         )
-        outcome = await self._submit(entry_point, trigger)
+        outcome = await self._submit(entry_point, trigger, WEBHOOK_BLOCK_S_MAX)
         first, repeat = execution_of(outcome, trigger)
         return WebhookReceipt(execution_id=first, duplicate=repeat)
 

@@ -2,14 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from greenroom.actors.host.assembly import Assembly
 from greenroom.actors.host.registrations import Registrations
+from greenroom.actors.host.trigger_options import TriggerOptions
 from greenroom.actors.host.triggering import build_trigger, execution_of
 from greenroom.actors.host.waiting import await_end, cancel, ended_result, run_to_end
 from greenroom.actors.kernel.clock import Clock
 from greenroom.protocol.engine.result import ExecutionResult
+from greenroom.protocol.errors import UnsupportedSetting
 from greenroom.protocol.stream_messages import Trigger
 
 
@@ -30,29 +32,18 @@ class WorkCalls(ABC):
         input_data: Mapping[str, Any] | None = None,
         correlation_id: str | None = None,
         session_state: None = None,
-        *,
-        idempotency_key: str | None = None,
-        priority: int = 0,
-        execution_id: str | None = None,
+        **options: Unpack[TriggerOptions],
     ) -> str:
-        """Accept an execution and return its id after the commit; never waits for capacity.
+        """Accept an execution and return its id after the commit.
 
-        The values of `input_data` become the execution's memory. With `idempotency_key` a repeat
-        within the entry point's window answers the first id. One `priority` is worth a minute of
-        waiting. Repeating a call whose outcome is unknown is safe with its `execution_id` or key.
-        Any event loop. Raises RuntimeNotRunning, EntryPointNotFound, InvalidValue, Overloaded,
+        The values of `input_data` become the execution's memory; the options are those of
+        TriggerOptions. It waits for capacity only at an entry point with `overflow="block"`.
+        Repeating a call whose outcome is unknown is safe with its `execution_id` or key. Any event
+        loop. Raises RuntimeNotRunning, EntryPointNotFound, InvalidValue, Overloaded, RateLimited,
         StreamUnavailable, StoreUnavailable, IdempotencyConflict, RuntimeStopped.
         """
         assembly = self._running()
-        trigger = self._build(
-            entry_point_id,
-            input_data,
-            correlation_id=correlation_id,
-            session_state=session_state,
-            idempotency_key=idempotency_key,
-            priority=priority,
-            execution_id=execution_id,
-        )
+        trigger = self._build(entry_point_id, input_data, correlation_id, session_state, options)
         outcome = await assembly.submit(entry_point_id, trigger)
         return execution_of(outcome, trigger)[0]
 
@@ -64,25 +55,16 @@ class WorkCalls(ABC):
         session_state: None = None,
         *,
         correlation_id: str | None = None,
-        idempotency_key: str | None = None,
-        priority: int = 0,
-        execution_id: str | None = None,
+        **options: Unpack[TriggerOptions],
     ) -> ExecutionResult | None:
         """`trigger`, then the result, also of a pause; None when `timeout` seconds pass first.
 
-        The execution goes on in that case. None means no limit, 0 does not wait. Raises as
-        `trigger` does, and RuntimeStopped when the runtime stops meanwhile.
+        They are counted from acceptance, and the execution goes on in that case. None means no
+        limit, 0 does not wait. Raises as `trigger` does, and RuntimeStopped when the runtime stops
+        meanwhile.
         """
         assembly = self._running()
-        trigger = self._build(
-            entry_point_id,
-            input_data,
-            correlation_id=correlation_id,
-            session_state=session_state,
-            idempotency_key=idempotency_key,
-            priority=priority,
-            execution_id=execution_id,
-        )
+        trigger = self._build(entry_point_id, input_data, correlation_id, session_state, options)
         return await run_to_end(assembly, entry_point_id, trigger, timeout)
 
     async def wait_for_completion(
@@ -115,9 +97,17 @@ class WorkCalls(ABC):
         return None if assembly is None else ended_result(assembly, entry_point_id, execution_id)
 
     def _build(
-        self, entry_point_id: str, input_data: Mapping[str, Any] | None, **options: Any
+        self,
+        entry_point_id: str,
+        input_data: Mapping[str, Any] | None,
+        correlation_id: str | None,
+        session_state: object,
+        options: TriggerOptions,
     ) -> Trigger:
         spec = self._registrations.entry_point(entry_point_id)
-        if options["idempotency_key"] is None and options["execution_id"] is None:
+        if session_state is not None:
+            raise UnsupportedSetting("session_state")
+        if options.get("idempotency_key") is None and options.get("execution_id") is None:
             self._running().streams.parts[entry_point_id].gate.check()  # a repeat needs no room
-        return build_trigger(spec, input_data, self._clock.now(), **options)
+        now = self._clock.now()
+        return build_trigger(spec, input_data, now, correlation_id=correlation_id, **options)

@@ -3,11 +3,11 @@
 from typing import Final, Protocol
 
 from greenroom.actors.kernel.ref import ActorRef
-from greenroom.actors.stream.admission import PermitPool
 from greenroom.actors.stream.live import Live, Pending
+from greenroom.actors.stream.permits import PermitPool
 from greenroom.actors.stream.waiting_line import WaitingLine
-from greenroom.protocol.engine.ticks import Dispatch
-from greenroom.protocol.entry_point import EntryPointSpec
+from greenroom.protocol.engine.ticks import Cancel, Dispatch
+from greenroom.protocol.entry_point import EntryPointSpec, Overflow
 from greenroom.protocol.execution import ExecutionState, Phase
 from greenroom.protocol.stream_messages import StreamMessage
 
@@ -42,12 +42,15 @@ class AdmissionDesk:
     ) -> None:
         self._limit = entry_point.max_concurrent
         self._priority = entry_point.priority
+        self._max_queued = entry_point.max_queued
+        self._drops = entry_point.overflow is Overflow.DROP_OLDEST
         self._permits = permits
         self._stream = stream
         self._owner = owner
         self._closed = False
         self.line = WaitingLine()
         self.running = 0
+        self.dropped = 0
 
     def take(self, live: Live, priority: int | None = None) -> bool:
         """Give the execution a permit, if there is one; `priority` is its own, if known."""
@@ -95,6 +98,20 @@ class AdmissionDesk:
         ):
             return False
         return self.take(live, priority)
+
+    def make_room(self) -> None:
+        """Drop who was accepted first and never started, while more wait than may; else nothing."""
+        while self._drops and self.line.counted > self._max_queued and not self._closed:
+            place = self.line.oldest()
+            if place is None:
+                return
+            self.line.leave(place.execution_id)
+            live = self._owner.find(place.execution_id)
+            if live is None or live.state is None or live.in_flight is not None:
+                continue  # it ends, or somebody pauses it, at this moment
+            self.dropped += 1
+            reason = f"dropped for a newer one, because {self._max_queued} were waiting"
+            self._owner.step(live, Pending(Cancel(reason)))
 
     def close(self) -> None:
         """Start nobody any more: the stream drains."""

@@ -169,6 +169,7 @@ class ExecutionStream(Actor[StreamMessage]):
             running=desk.running,
             queued=len(desk.line),
             accepted_total=self._reception.accepted,
+            dropped=desk.dropped,
             finished=self._finished,
             incarnation=self.incarnation,
         )
@@ -320,6 +321,7 @@ class ExecutionStream(Actor[StreamMessage]):
             self._parts.board.finished(live.execution_id, state)
         if self._desk.line:
             self._desk.admit()
+            self._desk.make_room()
 
     # --- shutdown
 

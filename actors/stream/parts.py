@@ -6,8 +6,9 @@ from typing import Protocol
 
 from greenroom.actors.kernel.ref import ActorRef
 from greenroom.actors.nodes.runner import NodeRunner, StreamBinding
-from greenroom.actors.stream.admission import AdmissionGate, PermitPool
+from greenroom.actors.stream.admission_gate import AdmissionGate
 from greenroom.actors.stream.live import StreamSlot
+from greenroom.actors.stream.permits import PermitPool
 from greenroom.actors.system.turns import TurnView
 from greenroom.protocol.commit import CommitOutcome
 from greenroom.protocol.engine.plan import Plan
@@ -45,6 +46,7 @@ class StreamStats:
     running: int = 0
     queued: int = 0
     accepted_total: int = 0
+    dropped: int = 0  # by `overflow="drop_oldest"`
     finished: dict[str, int] = field(default_factory=dict)  # by status, since the runtime started
     incarnation: int = 0
 

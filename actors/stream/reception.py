@@ -53,20 +53,18 @@ class Reception:
 
     def _answer_repeat(self, trigger: Trigger) -> None:
         """A trigger that came again after a crash finds its own execution."""
-        self._parts.gate.release()
-        self._parts.board.accepted(
-            trigger.request,
-            CommitOutcome(commit_id=0, kind=OutcomeKind.APPLIED, execution_id=trigger.execution_id),
-        )
+        name = trigger.execution_id
+        outcome = CommitOutcome(commit_id=0, kind=OutcomeKind.APPLIED, execution_id=name)
+        self._answer(trigger, outcome, accepted=True)
 
     def answered(self, trigger: Trigger, outcome: CommitOutcome, live: Live) -> None:
         """The accepting commit was applied or refused."""
-        for one in (trigger, *live.repeats):
-            self._parts.gate.release()
-            self._parts.board.accepted(one.request, outcome)
+        accepted = outcome.kind is OutcomeKind.APPLIED
+        self._answer(trigger, outcome, accepted=accepted)
+        for one in live.repeats:
+            self._answer(one, outcome, accepted=False)
         live.repeats.clear()
-        if outcome.kind is OutcomeKind.APPLIED:
-            self.accepted += 1
+        self.accepted += accepted
 
     def answered_late(self, outcome: CommitOutcome) -> None:
         """A commit of a predecessor: only whoever waits for its trigger still has to hear of it."""
@@ -76,5 +74,9 @@ class Reception:
         if outcome.kind is OutcomeKind.REFUSED:
             self.receive(trigger)
         else:
-            self._parts.gate.release()
-            self._parts.board.accepted(trigger.request, outcome)
+            accepted = outcome.kind is OutcomeKind.APPLIED
+            self._answer(trigger, outcome, accepted=accepted)
+
+    def _answer(self, trigger: Trigger, outcome: CommitOutcome, *, accepted: bool) -> None:
+        self._parts.gate.release(accepted=accepted)
+        self._parts.board.accepted(trigger.request, outcome)

@@ -21,6 +21,7 @@ class WaitingLine:
     def __init__(self) -> None:
         self._heap: list[Place] = []
         self._places: dict[str, Place] = {}
+        self._new: dict[str, Place] = {}  # counted, and never started, in the order of acceptance
         self.counted = 0
 
     def __len__(self) -> int:
@@ -36,12 +37,15 @@ class WaitingLine:
         self._places[place.execution_id] = place
         heapq.heappush(self._heap, place)
         self.counted += place.counted
+        if place.fresh and place.counted:
+            self._new[place.execution_id] = place
 
     def leave(self, execution_id: str) -> None:
         """Give the place up, if there is one."""
         place = self._places.pop(execution_id, None)
         if place is not None:
             self.counted -= place.counted
+            self._new.pop(execution_id, None)
 
     def first(self) -> Place | None:
         """Who is next; stays in the line until `leave`."""
@@ -51,6 +55,10 @@ class WaitingLine:
                 return place
             heapq.heappop(self._heap)
         return None
+
+    def oldest(self) -> Place | None:
+        """Who joined first of those that never started and count against the bound."""
+        return next(iter(self._new.values()), None)
 
     def ids(self) -> list[str]:
         """Everyone in the line, in no particular order."""

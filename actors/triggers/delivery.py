@@ -77,8 +77,8 @@ class WebhookSink(Protocol):
     async def accept(self, delivery: WebhookDelivery) -> WebhookReceipt:
         """Store the delivery, its event and its execution in one commit, then return.
 
-        Raises Overloaded, StreamUnavailable, StoreUnavailable (answered 503), InvalidValue (400),
-        ValueTooLarge (413), IdempotencyConflict (409).
+        Raises Overloaded, StreamUnavailable, StoreUnavailable (answered 503), RateLimited (429),
+        InvalidValue (400), ValueTooLarge (413), IdempotencyConflict (409).
         """
         ...
 

@@ -13,6 +13,7 @@ from greenroom.actors.kernel.ref import ActorRef
 from greenroom.actors.system.event_data import EventData
 from greenroom.actors.system.event_interest import EventInterest
 from greenroom.actors.system.log_consumer import LogConsumer, Retry
+from greenroom.protocol.admission_errors import RateLimited
 from greenroom.protocol.codec import encode
 from greenroom.protocol.commit import CommitOutcome, OutcomeKind
 from greenroom.protocol.entry_point import EntryPointSpec
@@ -49,9 +50,9 @@ FLUSH_S: Final = AGGREGATOR_INTERVAL_S
 class EventDrivenTrigger(Actor[ConsumerMessage]):
     """Starts executions of one entry point, in the order of the log.
 
-    `start` sends a trigger to the entry point's stream and returns what became of it; its errors
-    and refusals are tried again, so an event is never skipped. The execution and the move of the
-    cursor are one commit of that stream.
+    `start` sends a trigger to the entry point's stream, once that has room, and returns what became
+    of it; its errors and refusals are tried again, so an event is never skipped. The execution and
+    the move of the cursor are one commit of that stream.
 
     Raises InvalidConfig at construction when the entry point cannot be event-driven.
     """
@@ -75,6 +76,7 @@ class EventDrivenTrigger(Actor[ConsumerMessage]):
         self._start_execution = start
         self._data = EventData(store)
         self._retry = Retry()
+        self._limited_s = 0.0  # until the entry point's rate lets the next one in
         self._timer: TimerHandle | None = None
 
     async def on_start(self) -> None:
@@ -164,6 +166,9 @@ class EventDrivenTrigger(Actor[ConsumerMessage]):
         duplicate = False
         try:
             outcome = await self._start_execution(trigger)
+        except RateLimited as limited:
+            self._limited_s = limited.retry_after
+            return False
         except GreenroomError as error:
             why = f"{error.code}: {error}"
         else:
@@ -208,7 +213,8 @@ class EventDrivenTrigger(Actor[ConsumerMessage]):
         return done or self._consumer.cursor >= seq
 
     def _try_again(self) -> None:
-        self._tick_after(self._retry.failed())
+        limited_s, self._limited_s = self._limited_s, 0.0
+        self._tick_after(limited_s or self._retry.failed())
 
     def _tick_after(self, delay_s: float) -> None:
         if self._timer is not None:

@@ -24,6 +24,7 @@ from greenroom.actors.triggers.delivery import (
     without_secrets,
 )
 from greenroom.actors.triggers.signatures import SIGNATURE_HEADER, is_signed
+from greenroom.protocol.admission_errors import RateLimited
 from greenroom.protocol.config import WebhookRoute
 from greenroom.protocol.errors import (
     GreenroomError,
@@ -188,6 +189,8 @@ def _refusal(route: WebhookRoute, error: GreenroomError) -> JSONResponse:
             return _error(400, str(error))
         case IdempotencyConflict():
             return _error(409, str(error))
+        case RateLimited():
+            return _error(429, str(error), retry_after_s=error.retry_after)
         case Overloaded():
             return _error(503, str(error), retry_after_s=error.retry_after)
         case RuntimeStateError():

@@ -12,10 +12,11 @@ from greenroom.actors.kernel.supervisor import Supervisor
 from greenroom.actors.kernel.supervisor_ref import SupervisorRef
 from greenroom.actors.kernel.system import ActorSystem
 from greenroom.actors.nodes.context import NodeContext
+from greenroom.protocol.admission_errors import RateLimited
 from greenroom.protocol.checkpoint import CheckpointConfig
 from greenroom.protocol.config import AgentRuntimeConfig, WebhookRoute
 from greenroom.protocol.engine.result import ExecutionResult
-from greenroom.protocol.entry_point import EntryPointSpec, TriggerType
+from greenroom.protocol.entry_point import EntryPointSpec, Overflow, TriggerType
 from greenroom.protocol.errors import (
     ActorError,
     ActorStopped,
@@ -57,6 +58,7 @@ from greenroom.protocol.goal import Constraint, Goal, SuccessCriterion
 from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.isolation import IsolationLevel, StateScope
 from greenroom.protocol.people_errors import ExecutionNotFound, NotResumable
+from greenroom.protocol.rate_limit import RateLimit
 
 __version__ = "0.1.0"
 
@@ -102,8 +104,11 @@ __all__ = [
     "NodeNotFound",
     "NodeSpec",
     "NotResumable",
+    "Overflow",
     "Overloaded",
     "PortInUse",
+    "RateLimit",
+    "RateLimited",
     "RecoveryReport",
     "RuntimeIsRunning",
     "RuntimeNotRunning",

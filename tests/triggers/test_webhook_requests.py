@@ -9,6 +9,7 @@ import pytest
 
 from greenroom.actors.triggers.signatures import sign
 from greenroom.actors.triggers.webhook_app import build_webhook_app
+from greenroom.protocol.admission_errors import RateLimited
 from greenroom.protocol.config import AgentRuntimeConfig, WebhookRoute
 from greenroom.protocol.errors import (
     AskTimedOut,
@@ -266,6 +267,7 @@ async def test_one_path_may_serve_other_methods_for_another_route(serve: Any) ->
     ("refusal", "status", "retry_after"),
     [
         (Overloaded("desk", 9, 9, 2.4), 503, "3"),
+        (RateLimited("desk", "1 in 60 s", 41.2), 429, "42"),
         (StreamUnavailable("desk is down"), 503, "1"),
         (StoreUnavailable("disk full"), 503, "1"),
         (AskTimedOut("no reply"), 503, "1"),

@@ -1,8 +1,4 @@
-"""How much may wait and how much may run: the gate before a stream's mailbox, and the permits.
-
-The gate is asked on the caller's own thread, so a full queue costs the caller one exception and the
-runtime nothing at all: no message, no task, no memory.
-"""
+"""How much may run: the permits of the whole runtime. What may wait is in admission_gate.py."""
 
 import logging
 from collections import deque
@@ -10,89 +6,13 @@ from typing import Final
 
 from greenroom.actors.kernel.clock import Clock, SystemClock
 from greenroom.actors.kernel.ref import ActorRef
-from greenroom.actors.kernel.synchronisation import new_lock
-from greenroom.protocol.errors import (
-    ActorStopped,
-    Overloaded,
-    StoreStalled,
-    StreamUnavailable,
-)
+from greenroom.protocol.errors import ActorStopped
 from greenroom.protocol.limits import PRIORITY_STEP_S
 from greenroom.protocol.stream_messages import PermitFreed, StreamMessage
 
 logger = logging.getLogger("greenroom.stream")
 
 CLOCK: Final = SystemClock()
-RETRY_AFTER_S = 1.0  # a hint: a queue that is full now has usually moved on within a second
-
-
-class AdmissionGate:
-    """Bounds what one entry point has accepted but not yet started. Any thread.
-
-    `max_queued` executions may wait; while fewer than `max_concurrent` run, the free places count
-    too, so that a queue of 0 still lets through what can start at once.
-    """
-
-    def __init__(self, entry_point: str, max_queued: int, max_concurrent: int) -> None:
-        self._entry_point = entry_point
-        self._max_queued = max_queued
-        self._max_concurrent = max_concurrent
-        self._lock = new_lock()
-        self._reserved = 0  # between the caller's call and the stream's answer
-        self._queued = 0
-        self._running = 0
-        self._closed: str | None = None
-        self.refused = 0
-        self.stalled = False  # the store's writer does not answer
-
-    def check(self) -> None:
-        """Raise as `reserve` would now. Cheap: a caller asks before it encodes anything.
-
-        Raises Overloaded, StreamUnavailable, StoreStalled.
-        """
-        if self._closed is not None:
-            raise StreamUnavailable(
-                f"entry point {self._entry_point!r} is down ({self._closed}): "
-                "bring it back with restart_stream()"
-            )
-        if self.stalled:
-            raise StoreStalled("the store does not answer now; nothing was accepted: try again")
-        if self._full():
-            self.refused += 1
-            raise Overloaded(
-                self._entry_point, self._reserved + self._queued, self._max_queued, RETRY_AFTER_S
-            )
-
-    def reserve(self) -> None:
-        """Take a place. Raises Overloaded, or StreamUnavailable while the stream is down."""
-        with self._lock:
-            self.check()
-            self._reserved += 1
-
-    def _full(self) -> bool:
-        free = self._max_concurrent - self._running
-        limit = self._max_queued + (free if free > 0 else 0)
-        return self._reserved + self._queued >= limit
-
-    def release(self) -> None:
-        """Give back a reserved place: the execution was accepted, or refused."""
-        with self._lock:
-            self._reserved = max(0, self._reserved - 1)  # `close` may have given it back already
-
-    def publish(self, queued: int, running: int) -> None:
-        """The stream's present numbers. Recovered work does not count against the bound."""
-        self._queued = queued
-        self._running = running
-
-    def close(self, reason: str) -> None:
-        """Refuse everything until `open`: the stream is down, and owes nobody an answer."""
-        with self._lock:
-            self._closed = reason
-            self._reserved = 0
-
-    def open(self) -> None:
-        """Accept again."""
-        self._closed = None
 
 
 class PermitPool:
