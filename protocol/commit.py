@@ -114,6 +114,7 @@ class Commit(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=
     reads: tuple[StateRead, ...] = ()
     writes: tuple[StateWrite, ...] = ()
     cursor: CursorMove | None = None
+    notes: tuple[msgspec.Raw, ...] = ()  # encoded decisions.Note, with a record that counts them
 
 
 class OutcomeKind(StrEnum):

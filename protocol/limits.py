@@ -75,6 +75,13 @@ CONSUMER_PAGE_EVENTS: Final = 500
 AGGREGATOR_INTERVAL_S: Final = 1.0
 AGGREGATOR_EVENTS_MAX: Final = 1_000
 
+# Decisions and problems
+NOTE_BYTES_MAX: Final = 64 * 1024  # of one decision or problem, encoded
+NODE_NOTES_MAX: Final = 100  # decisions and problems of one node run
+DECISION_OPTIONS_MAX: Final = 100
+RUN_PARTS_MAX: Final = 1_000  # decisions, outcomes and problems, each, in one record of a run
+RUNS_LIST_DEFAULT: Final = 20
+
 # Supervision and messages
 MAILBOX_MESSAGES_DEFAULT: Final = 1_000
 CONTROL_BURST: Final = 64  # control messages served before one user message gets its turn

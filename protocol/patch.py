@@ -36,16 +36,22 @@ class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
 
 
 class Cause(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
-    """Why a record was written: the tick's kind, and the node run it closes, if any."""
+    """Why a record was written: the tick's kind, and the node run it closes, if any; `error` when
+    that run failed.
+    """
 
     tick: str
     node: str | None = None
     visit: int = 0
     attempt: int = 0
+    error: str | None = None
 
 
 class JournalRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
-    """One step of one execution. (execution, seq, incarnation) is the commit's id."""
+    """One step of one execution. (execution, seq, incarnation) is the commit's id.
+
+    `notes` counts the decisions and problems that are stored beside it.
+    """
 
     seq: int
     at: float  # wall UTC seconds
@@ -53,6 +59,7 @@ class JournalRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, k
     plan: bytes  # digest of the compiled graph
     cause: Cause
     patch: Patch
+    notes: int = 0
 
 
 def apply(state: ExecutionState | None, patch: Patch, seq: int) -> ExecutionState:

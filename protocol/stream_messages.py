@@ -63,6 +63,7 @@ class NodeResult(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_o
     writes: tuple[StateWrite, ...] = ()
     updates: tuple[UpdateMade, ...] = ()
     events: tuple[msgspec.Raw, ...] = ()  # encoded EventBody that the node published
+    notes: tuple[msgspec.Raw, ...] = ()  # encoded decisions.Note: what it decided and reported
 
 
 class NodeResults(Message, frozen=True, tag="node_results"):

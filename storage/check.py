@@ -4,6 +4,7 @@ sides.
 Reads everything, so its cost grows with the store.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
@@ -12,7 +13,7 @@ import msgspec
 from lmdb.verify import VerifyError, verify
 
 from greenroom.protocol.errors import StorageError
-from greenroom.storage import events, journal
+from greenroom.storage import events, journal, notes
 from greenroom.storage.environment import DATA_NAME
 from greenroom.storage.executions import is_terminal, last_seq
 from greenroom.storage.keys import (
@@ -26,7 +27,6 @@ from greenroom.storage.keys import (
     split_expiry_key,
     status_key,
     text_key,
-    unpack_journal_key,
     unpack_number,
 )
 from greenroom.storage.lmdb_store import open_reader
@@ -132,6 +132,7 @@ def _executions(txn: Transaction) -> Iterator[str]:
         if state.seq != last_seq(txn, ordinal):
             yield f"{name}: its journal ends at {last_seq(txn, ordinal)}, not {state.seq}"
         yield from _snapshots(txn, ordinal, name)
+        yield from _notes(txn, ordinal, name)
 
 
 def _snapshots(txn: Transaction, ordinal: int, name: str) -> Iterator[str]:
@@ -140,12 +141,29 @@ def _snapshots(txn: Transaction, ordinal: int, name: str) -> Iterator[str]:
             yield f"{name}: snapshot {seq} is not what its journal folds to"
 
 
+def _notes(txn: Transaction, ordinal: int, name: str) -> Iterator[str]:
+    """Beside each record lie as many decisions and problems as it counts, and none elsewhere."""
+    found: Counter[int] = Counter()
+    seq = number = 0
+    while page := notes.page(txn, ordinal, seq, number, _PAGE):
+        found.update(one[0] for one in page)
+        seq, number, _ = page[-1]
+    after = 0
+    while records := journal.records(txn, ordinal, after, _PAGE):
+        for after, raw in records:
+            counted = journal.decode(after, raw).notes
+            if found.pop(after, 0) != counted:
+                yield f"{name}: record {after} counts {counted} decisions and problems"
+    for seq in found:
+        yield f"{name}: decisions lie beside record {seq}, which there is not"
+
+
 def _orphans(txn: Transaction) -> Iterator[str]:
-    """Journals and snapshots that belong to nobody, dropped executions apart."""
-    for table in (Table.JOURNAL, Table.SNAPSHOTS):
+    """What belongs to no execution, dropped ones apart."""
+    for table in (Table.JOURNAL, Table.SNAPSHOTS, Table.DECISIONS):
         start = b""
         while page := txn.range(table, start, KEY_END, 1):
-            ordinal = unpack_journal_key(page[0][0])[0]
+            ordinal = unpack_number(page[0][0][:8])
             number = pack_number(ordinal)
             if txn.get(Table.SUMMARIES, number) is None and txn.get(Table.GARBAGE, number) is None:
                 yield f"{table.name.lower()}: number {ordinal} has no summary"

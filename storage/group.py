@@ -10,7 +10,7 @@ import msgspec
 
 from greenroom.protocol.commit import Commit, CommitOutcome, OutcomeKind, Summary
 from greenroom.protocol.errors import CommitRefused, Fenced, IdempotencyConflict, VersionConflict
-from greenroom.storage import claims, cursors, executions, state
+from greenroom.storage import claims, cursors, executions, notes, state
 from greenroom.storage.event_appender import EventAppender
 from greenroom.storage.executions import Head
 from greenroom.storage.keys import entry_digest, journal_key, pack_number
@@ -186,7 +186,7 @@ class Group:
         """The checks that do not depend on the execution's head; the cheap ones first."""
         record = commit.record
         if record is None:
-            if commit.ordinal or commit.summary is not None or commit.snapshot is not None:
+            if commit.ordinal or commit.notes or commit.summary or commit.snapshot is not None:
                 text = "a commit without a record changes no execution"
                 return refused(commit, CommitRefused.code, text)
         else:
@@ -264,6 +264,8 @@ class Group:
             txn.put(Table.JOURNAL, key, commit.record)
             if commit.snapshot is not None:
                 txn.put(Table.SNAPSHOTS, key, commit.snapshot)
+            if commit.notes:
+                notes.put(txn, ordinal, seq, commit.notes)
         first_event = self._log.append(commit.events) if commit.events else 0
         version = 0
         if commit.writes:

@@ -8,16 +8,18 @@ from typing import NamedTuple
 import msgspec
 
 from greenroom.protocol.commit import StateKey, Summary
+from greenroom.protocol.decisions import Note
 from greenroom.protocol.errors import StoreCorrupt
 from greenroom.protocol.events import EventBody
 from greenroom.protocol.execution import UNFINISHED, ExecutionState, Status
-from greenroom.protocol.limits import LIST_PAGE_DEFAULT
+from greenroom.protocol.limits import LIST_PAGE_DEFAULT, NODE_NOTES_MAX
 from greenroom.protocol.patch import JournalRecord
-from greenroom.storage import claims, cursors, events, executions, journal, state
+from greenroom.storage import claims, cursors, events, executions, journal, notes, state
 from greenroom.storage.journal import Loaded
 from greenroom.storage.keys import (
     NUMBER_MAX,
     entry_digest,
+    journal_key,
     pack_number,
     status_key,
     status_prefix,
@@ -81,6 +83,30 @@ class Reader:
         """Return up to `limit` records with seq > `after`, in order."""
         page = journal.records(self.transaction, ordinal, after, limit)
         return [journal.decode(seq, raw) for seq, raw in page]
+
+    def record(self, ordinal: int, seq: int) -> JournalRecord | None:
+        """Return one record of an execution's journal, None when there is none of that seq."""
+        raw = self.transaction.get(Table.JOURNAL, journal_key(ordinal, seq))
+        return None if raw is None else journal.decode(seq, raw)
+
+    def notes(
+        self, ordinal: int, seq: int = 0, number: int = 0, limit: int = LIST_PAGE_DEFAULT
+    ) -> list[tuple[int, int, Note]]:
+        """Return up to `limit` (seq, number, decision or problem) of an execution, behind the given
+        place, in order.
+        """
+        return notes.page(self.transaction, ordinal, seq, number, limit)
+
+    def notes_of_record(self, ordinal: int, seq: int) -> list[tuple[int, Note]]:
+        """Return (number, decision or problem) of one record."""
+        found = notes.page(self.transaction, ordinal, seq, 0, NODE_NOTES_MAX, last_seq=seq)
+        return [(number, note) for _, number, note in found]
+
+    def accepted_after(self, ordinal: int, limit: int = LIST_PAGE_DEFAULT) -> list[StoredExecution]:
+        """Return up to `limit` executions with a higher ordinal, in the order of acceptance."""
+        start, stop = pack_number(ordinal + 1), pack_number(NUMBER_MAX)
+        page = self.transaction.range(Table.SUMMARIES, start, stop, limit)
+        return [self._stored(unpack_number(key), raw) for key, raw in page]
 
     def unfinished(
         self, entry_point: str, after_ordinal: int = 0, limit: int = LIST_PAGE_DEFAULT

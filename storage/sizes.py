@@ -8,6 +8,7 @@ from greenroom.protocol.limits import (
     CURSOR_STATE_BYTES_MAX,
     EVENT_BODY_BYTES_MAX,
     ID_CHARS_MAX,
+    NOTE_BYTES_MAX,
     RECORD_BYTES_MAX,
     SNAPSHOT_BYTES_MAX,
     STORE_TEXT_CHARS_MAX,
@@ -27,6 +28,8 @@ def unfit(commit: Commit) -> CommitRefused | None:
         found = found or _raw("event", event.body, EVENT_BODY_BYTES_MAX)
         if event.payload is not None:
             found = found or _raw("event payload", event.payload, WEBHOOK_BODY_BYTES_MAX)
+    for note in commit.notes:
+        found = found or _raw("note", note, NOTE_BYTES_MAX)
     for write in commit.writes:
         found = found or _text("state key", write.key.key)
         found = found or _text("state scope", write.key.scope + write.key.owner)

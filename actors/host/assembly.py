@@ -90,7 +90,7 @@ class Assembly:
         self._path = path
         self._goal = goal
         self._config = config
-        self._plan = registrations.plan
+        self.plan = registrations.plan
         self._graph = registrations.graph
         self._functions = registrations.functions
         self._entry_points = dict(registrations.entry_points)
@@ -134,7 +134,7 @@ class Assembly:
         await self._start_system_actors()
         now = self.system.clock.now()
         self._orphans = await hold_orphans(
-            self.store, self.writer, self._entry_points, self._plan, now
+            self.store, self.writer, self._entry_points, self.plan, now
         )
         webhooks = self._open_webhooks()
         await self._start_streams()
@@ -185,7 +185,7 @@ class Assembly:
         def make(spec: EntryPointSpec, gate: AdmissionGate) -> StreamParts:
             return StreamParts(
                 entry_point=spec,
-                plan=self._plan,
+                plan=self.plan,
                 goal_id=self._goal.id,
                 store=self.store,
                 writer=self.writer,

@@ -8,6 +8,7 @@ from typing import Any, Self
 from greenroom.actors.host.assembly import Assembly
 from greenroom.actors.host.lifecycle import Lifecycle
 from greenroom.actors.host.people import PeopleCalls
+from greenroom.actors.host.records import RecordCalls
 from greenroom.actors.host.recovery_report import RecoveryReport
 from greenroom.actors.host.registrations import Registrations, check_kind
 from greenroom.actors.host.store_factory import StoreFactory, open_durable_store
@@ -33,7 +34,7 @@ from greenroom.protocol.goal import Goal
 from greenroom.protocol.graph import GraphSpec
 
 
-class AgentRuntime(WorkCalls, PeopleCalls):
+class AgentRuntime(WorkCalls, PeopleCalls, RecordCalls):
     """Runs one agent: a graph of nodes with a goal, served through its entry points.
 
     The constructor validates everything and touches no disk; `start()` opens and locks the store

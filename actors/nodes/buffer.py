@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.actors.nodes.functions import FunctionRegistry
+from greenroom.actors.nodes.notes import NodeNotes
 from greenroom.protocol.commit import StateKey, StateRead, StateWrite
 from greenroom.protocol.errors import InvalidInput, IsolationError, KeyNotAllowed
 from greenroom.protocol.graph import NodeSpec
@@ -45,6 +46,7 @@ class StepBuffer:
         "_updates",
         "_writes",
         "events",
+        "notes",
     )
 
     def __init__(
@@ -68,6 +70,7 @@ class StepBuffer:
         self._updates: list[UpdateMade] = []
         self._plain: set[StateKey] = set()  # touched otherwise than by `update`
         self.events: list[msgspec.Raw] = []
+        self.notes = NodeNotes()
 
     # --- what the closing step takes
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -14,6 +14,13 @@ from greenroom.actors.nodes.functions import FunctionRegistry
 from greenroom.actors.nodes.host import NodesHost
 from greenroom.protocol.codec import encode
 from greenroom.protocol.commit import StateKey
+from greenroom.protocol.decisions import (
+    DecisionType,
+    OptionLike,
+    Severity,
+    encode_decision,
+    encode_problem,
+)
 from greenroom.protocol.errors import InvalidInput, InvalidValue, StateAccessError
 from greenroom.protocol.events import EventBody, EventType
 from greenroom.protocol.isolation import StateScope
@@ -55,6 +62,7 @@ class NodeContext:
         "_gate",
         "_hops",
         "_host",
+        "_token_id",
         "attempt",
         "correlation_id",
         "execution_id",
@@ -69,6 +77,7 @@ class NodeContext:
         self,
         *,
         execution_id: str,
+        token_id: int,
         node_id: str,
         stream_id: str,
         correlation_id: str,
@@ -90,6 +99,7 @@ class NodeContext:
         self.attempt = attempt
         self.goal = goal
         self.logger = logger
+        self._token_id = token_id
         self._hops = hops
         self._buffer = buffer
         self._gate = gate
@@ -233,6 +243,63 @@ class NodeContext:
         return self._buffer.compare_and_set(key, expected, value, given)
 
     # --- for both
+
+    def decide(
+        self,
+        intent: str,
+        options: Iterable[OptionLike] = (),
+        chosen: OptionLike | None = None,
+        reasoning: str = "",
+        *,
+        decision_type: DecisionType | str = DecisionType.CUSTOM,
+        active_constraints: Iterable[str] = (),
+        input_context: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Note a decision and return its id, which rises within the execution.
+
+        Options are Option, or their ids, or dicts; `chosen` is one of them when there are any.
+        Stored when the step closes, dropped when the run fails. Any thread of the node. Raises
+        InvalidInput, InvalidValue, ValueTooLarge (64 KiB) and TooManyNotes (100 for each run).
+        """
+        note_id, number = self._note_id("dec")
+        at = self._clock.now()
+        raw = encode_decision(
+            note_id,
+            at,
+            intent,
+            options,
+            chosen,
+            reasoning,
+            decision_type,
+            active_constraints,
+            input_context,
+        )
+        self._buffer.notes.add(number, raw)
+        return note_id
+
+    def report_problem(
+        self,
+        severity: Severity | str,
+        description: str,
+        *,
+        root_cause: str = "",
+        decision_id: str = "",
+        suggested_fix: str = "",
+    ) -> str:
+        """Note a problem ("critical", "warning" or "minor") and return its id. Otherwise as
+        `decide`.
+        """
+        note_id, number = self._note_id("prob")
+        at = self._clock.now()
+        raw = encode_problem(
+            note_id, at, severity, description, root_cause, decision_id, suggested_fix
+        )
+        self._buffer.notes.add(number, raw)
+        return note_id
+
+    def _note_id(self, kind: str) -> tuple[str, int]:
+        number = self._buffer.notes.number()
+        return f"{kind}_{self._token_id:07d}.{self.attempt:03d}.{number:03d}", number
 
     def publish(self, event_type: EventType | str, data: dict[str, Any] | None = None) -> None:
         """Append an event to the log when the step closes; `event_type` is usually "custom".

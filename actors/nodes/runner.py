@@ -226,6 +226,7 @@ class NodeRunner:
         run = one.run
         return NodeContext(
             execution_id=run.execution_id,
+            token_id=run.token_id,
             node_id=run.node,
             stream_id=one.binding.stream_id,
             correlation_id=run.correlation_id,

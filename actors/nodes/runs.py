@@ -95,6 +95,7 @@ class Running:
             writes=buffer.writes() if buffer else (),
             updates=buffer.updates() if buffer else (),
             events=tuple(buffer.events) if buffer else (),
+            notes=buffer.notes.told() if buffer else (),
         )
 
     def failure(self, error: BaseException, now: float) -> NodeResult:

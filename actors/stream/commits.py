@@ -50,6 +50,7 @@ class CommitMaker:
                 plan=self._plan,
                 cause=transition.cause,
                 patch=transition.patch,
+                notes=0 if result is None else len(result.notes),
             )
         )
         live.patch_bytes += len(record)
@@ -73,6 +74,7 @@ class CommitMaker:
             reads=() if result is None else result.reads,
             writes=() if result is None else result.writes,
             cursor=None if trigger is None else trigger.cursor,
+            notes=() if result is None else result.notes,
         )
 
     def _of_node(self, live: Live, result: NodeResult, now: float) -> list[NewEvent]:

@@ -93,9 +93,9 @@ class StepMachine:
         slot = self._slot
         commit_id = slot.next_commit_id
         slot.next_commit_id = commit_id + 1
-        commit = self._maker.step(
-            commit_id, live, transition, now, result=pending.result, trigger=trigger
-        )
+        # What a run that failed had buffered is dropped, also when the engine found the failure.
+        result = pending.result if transition.closed else None
+        commit = self._maker.step(commit_id, live, transition, now, result=result, trigger=trigger)
         if trigger is not None:
             slot.accepting[commit_id] = trigger
         flight = InFlight(live, pending, transition, commit)

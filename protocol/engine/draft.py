@@ -37,6 +37,7 @@ class Draft:
     __slots__ = (
         "accepted",
         "clear_error",
+        "closed",
         "commands",
         "error",
         "events",
@@ -74,6 +75,7 @@ class Draft:
         self.started_at: float | None = None
         self.run: int | None = None
         self.clear_error = False
+        self.closed = False
         self.commands: list[Command] = []
         self.events: list[EventBody] = []
 
@@ -227,6 +229,7 @@ class Draft:
             cause,
             tuple(self.commands),
             tuple(self.events),
+            self.closed,
         )
 
 

@@ -59,12 +59,13 @@ def node_succeeded(
     node = plan.nodes.get(token.node)
     if node is None:
         hold_lost(draft, tick.token_id, token)
-        return draft.finish(cause)
+        return draft.finish(msgspec.structs.replace(cause, error=draft.error))
     draft.latency_ms = tick.latency_ms
     fault = output_fault(node, tick.outputs) if node.required else None
     if fault is not None:
         _fail(draft, tick.token_id, token, node, fault, _INVALID_OUTPUT, retryable=True)
-        return draft.finish(cause)
+        return draft.finish(msgspec.structs.replace(cause, error=fault))
+    draft.closed = True
     draft.memory = dict(tick.outputs)
     draft.node_completed(node, token.visit, token.attempt, tick.latency_ms)
     if node.pause:
@@ -102,7 +103,13 @@ def node_errored(
         error, types = tick.error, tick.error_types
         _fail(draft, tick.token_id, token, node, error, types, retryable=tick.retryable)
     return draft.finish(
-        Cause(tick="node_errored", node=token.node, visit=token.visit, attempt=token.attempt)
+        Cause(
+            tick="node_errored",
+            node=token.node,
+            visit=token.visit,
+            attempt=token.attempt,
+            error=bounded_text(tick.error),
+        )
     )
 
 
@@ -119,6 +126,7 @@ def conflicted(
     draft.event(_STATE_CONFLICT, token.node, data)
     node = plan.nodes.get(token.node)
     lost = token.conflicts + 1
+    error: str | None = None
     if node is None:
         hold_lost(draft, tick.token_id, token)
     elif lost < CONFLICT_RUNS_MAX:
@@ -127,7 +135,13 @@ def conflicted(
         error = f"lost the race for {', '.join(shown)} in {lost} runs"
         _fail(draft, tick.token_id, token, node, error, _LOST_RACES, retryable=True)
     return draft.finish(
-        Cause(tick="conflicted", node=token.node, visit=token.visit, attempt=token.attempt)
+        Cause(
+            tick="conflicted",
+            node=token.node,
+            visit=token.visit,
+            attempt=token.attempt,
+            error=error,
+        )
     )
 
 

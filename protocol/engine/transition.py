@@ -41,9 +41,13 @@ Command = RunNode | StartTimer | StopNode | Finish
 
 
 class Transition(msgspec.Struct, frozen=True, gc=False):
-    """One step. Commit `patch` and `events` together, then carry out `commands` in order."""
+    """One step. Commit `patch` and `events` together, then carry out `commands` in order.
+
+    `closed`: a node run counts as done, so all that it buffered belongs into the commit.
+    """
 
     patch: Patch
     cause: Cause
     commands: tuple[Command, ...]
     events: tuple[EventBody, ...]
+    closed: bool = False

@@ -15,6 +15,7 @@ from greenroom.actors.nodes.context import NodeContext
 from greenroom.protocol.admission_errors import RateLimited
 from greenroom.protocol.checkpoint import CheckpointConfig
 from greenroom.protocol.config import AgentRuntimeConfig, WebhookRoute
+from greenroom.protocol.decisions import DecisionType, Option, Severity
 from greenroom.protocol.engine.result import ExecutionResult
 from greenroom.protocol.entry_point import EntryPointSpec, Overflow, TriggerType
 from greenroom.protocol.errors import (
@@ -59,6 +60,8 @@ from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpe
 from greenroom.protocol.isolation import IsolationLevel, StateScope
 from greenroom.protocol.people_errors import ExecutionNotFound, NotResumable
 from greenroom.protocol.rate_limit import RateLimit
+from greenroom.protocol.record_errors import TooManyNotes
+from greenroom.protocol.runs import Decision, Outcome, Problem, Run
 
 __version__ = "0.1.0"
 
@@ -76,6 +79,8 @@ __all__ = [
     "CheckpointConfig",
     "ChildSpec",
     "Constraint",
+    "Decision",
+    "DecisionType",
     "EdgeCondition",
     "EdgeSpec",
     "EntryPointExists",
@@ -104,15 +109,20 @@ __all__ = [
     "NodeNotFound",
     "NodeSpec",
     "NotResumable",
+    "Option",
+    "Outcome",
     "Overflow",
     "Overloaded",
     "PortInUse",
+    "Problem",
     "RateLimit",
     "RateLimited",
     "RecoveryReport",
+    "Run",
     "RuntimeIsRunning",
     "RuntimeNotRunning",
     "RuntimeStopped",
+    "Severity",
     "StateConflict",
     "StateScope",
     "Status",
@@ -126,6 +136,7 @@ __all__ = [
     "Supervisor",
     "SupervisorRef",
     "SupervisorSpec",
+    "TooManyNotes",
     "TriggerType",
     "UnsupportedSetting",
     "ValueTooLarge",

@@ -49,6 +49,7 @@ COMMIT = Commit(
     reads=(StateRead(KEY, 7),),
     writes=(StateWrite(KEY, ONE), StateWrite(StateKey("stream", "api", "gone"), None)),
     cursor=CursorMove("consumer:1", 3, 5, ONE),
+    notes=(ONE,),
 )
 OUTCOME = CommitOutcome(
     commit_id=9,
@@ -77,6 +78,7 @@ NODE_RESULT = stream_messages.NodeResult(
     writes=(StateWrite(KEY, ONE),),
     updates=(stream_messages.UpdateMade(KEY, "add", ONE),),
     events=(ONE,),
+    notes=(ONE,),
 )
 WRITER: dict[str, messages.WriterMessage] = {
     "commit_batch": messages.CommitBatch(

@@ -14,6 +14,15 @@ from greenroom.protocol.codec import (
     encode,
 )
 from greenroom.protocol.commit import Summary
+from greenroom.protocol.decisions import (
+    DecisionMade,
+    DecisionType,
+    Note,
+    Option,
+    ProblemReported,
+    Severity,
+    decode_note,
+)
 from greenroom.protocol.engine.plan import compile_plan
 from greenroom.protocol.events import EventBody, EventType, Reference
 from greenroom.protocol.execution import Accepted, Ended, ExecutionState, Phase, Status, Token
@@ -68,7 +77,7 @@ RECORDS = {
         at=AT + 0.5,
         incarnation=7,
         plan=bytes(range(16)),
-        cause=Cause(tick="node_ended", node="first", visit=1, attempt=2),
+        cause=Cause(tick="node_ended", node="first", visit=1, attempt=2, error="broken"),
         patch=Patch(
             status=Status.RUNNING,
             tokens={1: None, 2: FULL_TOKEN},
@@ -82,6 +91,7 @@ RECORDS = {
             latency_ms=12,
             started_at=AT + 0.1,
         ),
+        notes=3,
     ),
     "pause": JournalRecord(
         seq=3,
@@ -171,11 +181,35 @@ STATES = {
         latency_ms=55,
     ),
 }
+NOTES: dict[str, Note] = {
+    "least": DecisionMade(id="dec_0000001.001.001", at=AT, intent="pick"),
+    "decision": DecisionMade(
+        id="dec_0000001.001.001",
+        at=AT,
+        intent="pick a tool",
+        decision_type=DecisionType.TOOL_SELECTION,
+        options=[Option("search", "look it up", "tool", {"q": 1}, ["new"], ["slow"], 0.9)],
+        chosen="search",
+        reasoning="it is new",
+        active_constraints=["polite"],
+        input_context={"title": "x"},
+    ),
+    "problem": ProblemReported(
+        id="prob_0000001.001.002",
+        at=AT,
+        severity=Severity.WARNING,
+        description="slow",
+        root_cause="the net",
+        decision_id="dec_0000001.001.001",
+        suggested_fix="cache",
+    ),
+}
 KINDS: dict[str, tuple[dict[str, Any], Callable[[bytes], Any]]] = {
     "records": (RECORDS, decode_record),
     "events": (EVENTS, decode_event),
     "summaries": (SUMMARIES, decode_summary),
     "states": (STATES, decode_state),
+    "notes": (NOTES, decode_note),
 }
 
 

@@ -18,6 +18,7 @@ from greenroom.protocol.commit import (
     StateWrite,
     Summary,
 )
+from greenroom.protocol.decisions import DecisionMade
 from greenroom.protocol.events import EventBody
 from greenroom.protocol.execution import Accepted, ExecutionState, Status, Token
 from greenroom.protocol.patch import Cause, JournalRecord, Patch
@@ -52,12 +53,18 @@ def accepted(execution_id: str) -> Accepted:
     )
 
 
-def record(seq: int, patch: Patch) -> msgspec.Raw:
+def record(seq: int, patch: Patch, notes: int = 0) -> msgspec.Raw:
     """An encoded journal record."""
     cause = Cause(tick="node_ended", node="first", visit=1, attempt=1)
-    return msgspec.Raw(
-        encode(JournalRecord(seq=seq, at=AT, incarnation=1, plan=b"plan", cause=cause, patch=patch))
+    made = JournalRecord(
+        seq=seq, at=AT, incarnation=1, plan=b"plan", cause=cause, patch=patch, notes=notes
     )
+    return msgspec.Raw(encode(made))
+
+
+def note() -> msgspec.Raw:
+    """An encoded decision."""
+    return msgspec.Raw(encode(DecisionMade(id="dec_0000001.001.001", at=AT, intent="pick")))
 
 
 def summary(execution_id: str, status: Status) -> Summary:
@@ -126,7 +133,8 @@ GROUPS = (
             execution_id=SHORT,
             ordinal=1,
             expected_seq=2,
-            record=record(3, Patch(status=Status.COMPLETED, tokens={1: None}, ended_at=AT)),
+            record=record(3, Patch(status=Status.COMPLETED, tokens={1: None}, ended_at=AT), 1),
+            notes=(note(),),
             summary=summary(SHORT, Status.COMPLETED),
             events=(NewEvent(event("execution_completed", SHORT)),),
             writes=(StateWrite(StateKey("global", "", "count"), None),),

@@ -48,7 +48,7 @@ class Make:
         )
 
     @staticmethod
-    def record(seq: int, incarnation: int = 0, **patch: Any) -> msgspec.Raw:
+    def record(seq: int, incarnation: int = 0, notes: int = 0, **patch: Any) -> msgspec.Raw:
         made = JournalRecord(
             seq=seq,
             at=NOW,
@@ -56,6 +56,7 @@ class Make:
             plan=b"plan",
             cause=Cause(tick="test"),
             patch=Patch(**patch),
+            notes=notes,
         )
         return msgspec.Raw(encode(made))
 
@@ -110,7 +111,7 @@ class Make:
             "execution_id": execution_id,
             "ordinal": ordinal,
             "expected_seq": seq - 1,
-            "record": self.record(seq, incarnation, **fields),
+            "record": self.record(seq, incarnation, len(rest.get("notes", ())), **fields),
         }
         if status is not None:
             parts["summary"] = self.summary(execution_id, status, entry)

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from greenroom.protocol.codec import encode
 from greenroom.protocol.commit import CursorMove, IdempotencyClaim, StateKey, StateWrite
+from greenroom.protocol.decisions import DecisionMade
 from greenroom.protocol.execution import Status
 from greenroom.storage.check import PROBLEMS_MAX, check, verify_pages
 from greenroom.storage.executions import find_ordinal
@@ -24,6 +26,7 @@ from greenroom.storage.records import CursorEntry, ScopeEntry, pack_summary
 from greenroom.storage.tables import Table, Transaction
 
 ENTRY = entry_digest("ep")
+DECISION = encode(DecisionMade(id="d", at=1.0, intent="pick"))
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def store(make):
     done = make.step("e2", 2, 2, status=Status.COMPLETED)
     write = make.host(writes=(StateWrite(StateKey("global", "", "k"), make.raw(1)),))
     move = make.host(cursor=CursorMove("c", 0, 2), events=(make.event(),))
-    step = make.step("e1", 1, 2)
+    step = make.step("e1", 1, 2, notes=(msgspec.Raw(DECISION),))
     made.commit([done, write, move, step], make.now)
     state = made.read(lambda reader: reader.load_state(1))
     state.seq = 3
@@ -82,6 +85,19 @@ WRONG: dict[str, tuple[Callable[[Transaction], object], str]] = {
     "lost chunk": (
         lambda t: t.put(Table.EVENTS, pack_number(9), encode([{"type": "t", "at": 1.0}])),
         "a chunk holds 9 to 9, where 5 was next",
+    ),
+    "lost decision": (forget_first(Table.DECISIONS), "record 2 counts 1 decisions and problems"),
+    "stray decision": (
+        lambda t: t.put(Table.DECISIONS, journal_key(1, 9) + b"\0\0\0\1", DECISION),
+        "decisions lie beside record 9",
+    ),
+    "nobody's decision": (
+        lambda t: t.put(Table.DECISIONS, journal_key(9, 9) + b"\0\0\0\1", DECISION),
+        "decisions: number 9 has no summary",
+    ),
+    "garbled decision": (
+        lambda t: t.put(Table.DECISIONS, journal_key(1, 2) + b"\0\0\0\1", b"x"),
+        "a note beside record 2 of number 1 cannot be read",
     ),
     "stray payload": (lambda t: t.put(Table.PAYLOADS, pack_number(99), b"\xc0"), "event 99"),
     "no claim": (forget_first(Table.CLAIMS), "leads to no claim"),

@@ -1,0 +1,173 @@
+"""The part of the facade that tells what executions did: runs, decisions, problems."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+from greenroom.actors.host.assembly import Assembly
+from greenroom.actors.host.run_queries import (
+    RunFilter,
+    check_limit,
+    find,
+    find_runs,
+    read_run,
+    routers_of,
+    seconds,
+    status_of,
+    stored_execution,
+)
+from greenroom.actors.host.waiting import may_be_execution
+from greenroom.protocol.decisions import Severity
+from greenroom.protocol.errors import InvalidInput
+from greenroom.protocol.execution import Status
+from greenroom.protocol.limits import LIST_PAGE_DEFAULT, RUNS_LIST_DEFAULT
+from greenroom.protocol.runs import Decision, Position, Problem, Run
+
+Moment = datetime | float
+T = TypeVar("T", Decision, Problem)
+
+
+class RecordCalls(ABC):
+    """What AgentRuntime offers to whoever asks what was done, and why.
+
+    Each call reads the store on a thread of the pool; call it on the loop that runs the nodes.
+    Times are aware datetimes or UTC seconds, both ends included. A search reads the executions
+    that its filters on executions leave (entry point, status, goal, time), so it costs what they
+    are, and not the whole store, when it is narrow.
+    """
+
+    @abstractmethod
+    def _running(self) -> Assembly:
+        """The parts of a started runtime. Raises RuntimeNotRunning."""
+
+    async def decisions(
+        self,
+        session_id: str | None = None,
+        *,
+        node: str | None = None,
+        goal_id: str | None = None,
+        entry_point: str | None = None,
+        status: Status | str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        limit: int = LIST_PAGE_DEFAULT,
+        after: str = "",
+    ) -> list[Decision]:
+        """Return up to `limit` decisions of nodes and routers, oldest execution first.
+
+        `status` is that of the execution. `after` is the `position` of the last one of the page
+        before. Raises InvalidInput, RuntimeNotRunning, StoreUnavailable.
+        """
+        asked = _filter(session_id, goal_id, entry_point, status, since, until)
+        return await self._find(
+            Decision, asked, lambda one: node in (None, one.node_id), after, limit
+        )
+
+    async def problems(
+        self,
+        session_id: str | None = None,
+        *,
+        severity: Severity | str | None = None,
+        node: str | None = None,
+        goal_id: str | None = None,
+        entry_point: str | None = None,
+        status: Status | str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        limit: int = LIST_PAGE_DEFAULT,
+        after: str = "",
+    ) -> list[Problem]:
+        """Return up to `limit` reported problems. As `decisions`."""
+        try:
+            wanted = None if severity is None else Severity(severity)
+        except ValueError:
+            choices = ", ".join(Severity)
+            raise InvalidInput(f"severity is {severity!a:.60}: use one of {choices}") from None
+        asked = _filter(session_id, goal_id, entry_point, status, since, until)
+        return await self._find(
+            Problem,
+            asked,
+            lambda one: node in (None, one.node_id) and wanted in (None, one.severity),
+            after,
+            limit,
+        )
+
+    async def get_run(self, session_id: str) -> Run | None:
+        """Return the record of one execution as it stands; None when it is unknown or was pruned.
+
+        Raises InvalidId, RuntimeNotRunning, StoreUnavailable.
+        """
+        assembly = self._running()
+        if not may_be_execution(session_id):
+            return None
+
+        def read() -> Run | None:
+            stored = stored_execution(assembly.store, session_id)
+            if stored is None:
+                return None
+            return read_run(assembly.store, stored, routers_of(assembly.plan))
+
+        return await assembly.nodes.in_pool(read)
+
+    async def runs(
+        self,
+        *,
+        goal_id: str | None = None,
+        entry_point: str | None = None,
+        status: Status | str | None = None,
+        node: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        limit: int = RUNS_LIST_DEFAULT,
+        before: str | None = None,
+    ) -> list[Run]:
+        """Return up to `limit` runs, newest first, accepted in that time; `node` is one that they
+        visited.
+
+        `before` is the id of the last one of the page before. Raises as `decisions`.
+        """
+        assembly = self._running()
+        check_limit(limit)
+        asked = _filter(None, goal_id, entry_point, status, since, until)
+        routers = routers_of(assembly.plan)
+        return await assembly.nodes.in_pool(
+            partial(find_runs, assembly.store, asked, routers, node, before, limit)
+        )
+
+    async def _find(
+        self,
+        kind: type[T],
+        asked: RunFilter,
+        matches: Callable[[T], bool],
+        after: str,
+        limit: int,
+    ) -> list[T]:
+        assembly = self._running()
+        check_limit(limit)
+        behind = Position.parse(after)
+        routers = routers_of(assembly.plan)
+        return await assembly.nodes.in_pool(
+            partial(find, assembly.store, kind, asked, routers, matches, behind, limit)
+        )
+
+
+def _filter(
+    session_id: str | None,
+    goal_id: str | None,
+    entry_point: str | None,
+    status: Status | str | None,
+    since: Moment | None,
+    until: Moment | None,
+) -> RunFilter:
+    if session_id is not None and not may_be_execution(session_id):
+        raise InvalidInput(f"session_id is {session_id!a:.140}, which no session can have")
+    return RunFilter(
+        session_id=session_id,
+        goal_id=goal_id,
+        entry_point=entry_point,
+        status=status_of(status),
+        since=seconds("since", since),
+        until=seconds("until", until),
+    )
