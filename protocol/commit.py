@@ -11,6 +11,7 @@ import msgspec
 
 from greenroom.protocol.execution import Status
 from greenroom.protocol.optional_raw import OptionalRaw
+from greenroom.protocol.timers import TimerMove
 
 
 class StateKey(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -115,6 +116,7 @@ class Commit(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=
     writes: tuple[StateWrite, ...] = ()
     cursor: CursorMove | None = None
     notes: tuple[msgspec.Raw, ...] = ()  # encoded decisions.Note, with a record that counts them
+    timer: TimerMove | None = None  # of the execution, when the time at which it comes due changes
 
 
 class OutcomeKind(StrEnum):

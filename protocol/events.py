@@ -19,6 +19,7 @@ class EventType(StrEnum):
     """Every type of event."""
 
     EXECUTION_QUEUED = "execution_queued"
+    EXECUTION_WAITING = "execution_waiting"
     EXECUTION_STARTED = "execution_started"
     EXECUTION_COMPLETED = "execution_completed"
     EXECUTION_FAILED = "execution_failed"

@@ -40,6 +40,7 @@ class Phase(StrEnum):
     READY = "ready"  # waits for a permit
     RUNNING = "running"  # dispatched by the commit that set this
     BACKOFF = "backoff"  # runs again at `due`
+    SLEEPING = "sleeping"  # its node has ended, and it goes on at `due`
 
 
 class Ended(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -67,7 +68,7 @@ class Token(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     crashes: int = 0
     conflicts: int = 0
     phase: Phase = Phase.READY
-    due: float | None = None  # wall UTC seconds, with phase backoff
+    due: float | None = None  # wall UTC seconds: of a backoff, or of a sleep, also of a paused one
     ended: Ended | None = None  # the node is done, and where to go on is not decided yet
 
 

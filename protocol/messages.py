@@ -34,6 +34,13 @@ class RaiseFence(Message, frozen=True, tag="raise_fence"):
     stream: str
 
 
+class NotePlan(Message, frozen=True, tag="note_plan"):
+    """Asked: every waiting execution of the stream fits the graph with that digest (None)."""
+
+    stream: str
+    digest: bytes
+
+
 class Barrier(Message, frozen=True, tag="barrier"):
     """Asked: answered (None) when everything told before it is durable or refused."""
 
@@ -48,7 +55,7 @@ class StoreProbe(Message, frozen=True, tag="store_probe"):
     """Time to see whether a store that refused writes takes them again."""
 
 
-WriterMessage = CommitBatch | CommitNow | RaiseFence | Barrier | DropCursor | StoreProbe
+WriterMessage = CommitBatch | CommitNow | RaiseFence | NotePlan | Barrier | DropCursor | StoreProbe
 
 
 # --- to the state manager

@@ -56,6 +56,7 @@ class NodeResult(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_o
     latency_ms: int = 0
     outputs: dict[str, msgspec.Raw] = {}
     route: str | None = None
+    sleep_until: float | None = None  # wall UTC seconds
     error: str | None = None
     error_types: tuple[str, ...] = ()
     retryable: bool = True
@@ -95,12 +96,7 @@ class ResumeExecution(Message, frozen=True, tag="resume_execution"):
 
 
 class TimerFired(Message, frozen=True, tag="timer_fired"):
-    """A token's backoff came due."""
-
-    incarnation: int
-    execution_id: str
-    token_id: int
-    attempt: int
+    """Something of the stream's executions may have come due."""
 
 
 class PermitFreed(Message, frozen=True, tag="permit_freed"):

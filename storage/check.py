@@ -12,7 +12,9 @@ from typing import Final, Protocol, TypeVar
 import msgspec
 from lmdb.verify import VerifyError, verify
 
+from greenroom.protocol.engine.due import stored_due
 from greenroom.protocol.errors import StorageError
+from greenroom.protocol.timers import microseconds
 from greenroom.storage import events, journal, notes
 from greenroom.storage.environment import DATA_NAME
 from greenroom.storage.executions import is_terminal, last_seq
@@ -27,7 +29,9 @@ from greenroom.storage.keys import (
     split_expiry_key,
     status_key,
     text_key,
+    timer_key,
     unpack_number,
+    unpack_timer_key,
 )
 from greenroom.storage.lmdb_store import open_reader
 from greenroom.storage.reader import Reader
@@ -85,7 +89,7 @@ def verify_pages(path: str | Path) -> list[str]:
 def _check(reader: Reader) -> list[str]:
     txn = reader.transaction
     problems: list[str] = []
-    for part in (_executions, _orphans, _indexes, _events, _claims, _state, _small_tables):
+    for part in (_executions, _orphans, _indexes, _timers, _events, _claims, _state, _small_tables):
         try:
             for problem in part(txn):
                 problems.append(problem)
@@ -125,6 +129,9 @@ def _executions(txn: Transaction) -> Iterator[str]:
         except StorageError as error:
             yield f"{name}: {error}"
             continue
+        due = stored_due(state)
+        if due is not None and txn.get(Table.TIMERS, timer_key(entry, due, ordinal)) is None:
+            yield f"{name}: never comes due"
         if state.status is not summary.status:
             yield f"{name}: its journal says {state.status}, its summary {summary.status}"
         if state.accepted.execution_id != summary.execution_id:
@@ -181,6 +188,21 @@ def _indexes(txn: Transaction) -> Iterator[str]:
     ):
         if txn.count(table) != expected:
             yield f"{table.name.lower()}: {txn.count(table)} entries for {expected} executions"
+
+
+def _timers(txn: Transaction) -> Iterator[str]:
+    """Each entry of the index of what comes due is the time of an execution that does not run."""
+    for key, _ in _all(txn, Table.TIMERS):
+        entry, due_us, ordinal = unpack_timer_key(key)
+        if txn.get(Table.SUMMARIES, pack_number(ordinal)) is None:
+            yield f"timers: number {ordinal} is no execution"
+            continue
+        state = journal.load(txn, ordinal).state
+        due = stored_due(state)
+        if entry != entry_digest(state.accepted.entry_point) or (
+            due is None or microseconds(due) != due_us
+        ):
+            yield f"timers: execution {state.accepted.execution_id} is not due at {due_us}"
 
 
 def _events(txn: Transaction) -> Iterator[str]:

@@ -117,6 +117,10 @@ class StoreCore(ABC):
 
         return self._change(change)
 
+    def note_plan(self, stream: str, digest: bytes) -> None:
+        """Remember the graph that a stream's waiting executions fit; see `store.Store`."""
+        self._change(lambda txn: cursors.set_plan(txn, stream, digest))
+
     def drop_cursor(self, consumer: str) -> bool:
         """Forget a log consumer; see `store.Store`."""
         return self._change(lambda txn: cursors.drop(txn, consumer))

@@ -53,7 +53,20 @@ def fence(txn: Transaction, stream: str) -> int:
 
 def set_fence(txn: Transaction, stream: str, incarnation: int) -> None:
     """Store the present incarnation of `stream`."""
-    txn.put(Table.FENCES, text_key(stream), encode(FenceEntry(stream, incarnation)))
+    entry = FenceEntry(stream, incarnation, plan(txn, stream))
+    txn.put(Table.FENCES, text_key(stream), encode(entry))
+
+
+def plan(txn: Transaction, stream: str) -> bytes:
+    """Return the digest of the graph that all waiting executions of `stream` are known to fit."""
+    raw = txn.get(Table.FENCES, text_key(stream))
+    return b"" if raw is None else decode_fence(raw).plan
+
+
+def set_plan(txn: Transaction, stream: str, digest: bytes) -> None:
+    """Store that digest."""
+    entry = FenceEntry(stream, fence(txn, stream), digest)
+    txn.put(Table.FENCES, text_key(stream), encode(entry))
 
 
 def get_number(txn: Transaction, name: bytes) -> int:

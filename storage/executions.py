@@ -2,11 +2,11 @@
 dropping old ones.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from greenroom.protocol.commit import Summary
 from greenroom.protocol.errors import StoreCorrupt
-from greenroom.protocol.execution import TERMINAL, Status
+from greenroom.protocol.execution import SETTLED, TERMINAL, Status
 from greenroom.storage.keys import (
     NUMBER_MAX,
     SEQ_MAX,
@@ -23,9 +23,12 @@ from greenroom.storage.keys import (
 from greenroom.storage.records import pack_summary, unpack_summary
 from greenroom.storage.tables import Table, Transaction
 
+AT_REST: Final = SETTLED | {Status.WAITING}
+"""Nothing more may be written of these for a long time, so nothing of them is kept in memory."""
+
 
 class Head(NamedTuple):
-    """Where one execution stands; the writer keeps those of live executions in memory."""
+    """Where one execution stands; the writer keeps those in memory that are not at rest."""
 
     execution_id: str
     entry: bytes  # entry_digest of its entry point

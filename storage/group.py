@@ -10,9 +10,9 @@ import msgspec
 
 from greenroom.protocol.commit import Commit, CommitOutcome, OutcomeKind, Summary
 from greenroom.protocol.errors import CommitRefused, Fenced, IdempotencyConflict, VersionConflict
-from greenroom.storage import claims, cursors, executions, notes, state
+from greenroom.storage import claims, cursors, executions, notes, state, timers
 from greenroom.storage.event_appender import EventAppender
-from greenroom.storage.executions import Head
+from greenroom.storage.executions import AT_REST, Head
 from greenroom.storage.keys import entry_digest, journal_key, pack_number
 from greenroom.storage.outcomes import applied, duplicate, refused
 from greenroom.storage.records import decode_seq, unpack_summary
@@ -109,7 +109,7 @@ class Group:
         """Bring the view up to date with what is now durable."""
         view = self._view
         for ordinal, head in self._heads.items():
-            if head is None or head.mark:
+            if head is None or head.status in AT_REST:
                 view.heads.pop(ordinal, None)
             else:
                 view.heads[ordinal] = head
@@ -186,7 +186,8 @@ class Group:
         """The checks that do not depend on the execution's head; the cheap ones first."""
         record = commit.record
         if record is None:
-            if commit.ordinal or commit.notes or commit.summary or commit.snapshot is not None:
+            of_execution = (commit.summary, commit.snapshot, commit.notes, commit.timer)
+            if commit.ordinal or any(of_execution):
                 text = "a commit without a record changes no execution"
                 return refused(commit, CommitRefused.code, text)
         else:
@@ -266,6 +267,8 @@ class Group:
                 txn.put(Table.SNAPSHOTS, key, commit.snapshot)
             if commit.notes:
                 notes.put(txn, ordinal, seq, commit.notes)
+            if commit.timer is not None:
+                timers.move(txn, self._entry_of(ordinal), ordinal, commit.timer)
         first_event = self._log.append(commit.events) if commit.events else 0
         version = 0
         if commit.writes:
@@ -288,6 +291,11 @@ class Group:
             first_event=first_event,
             state_version=version,
         )
+
+    def _entry_of(self, ordinal: int) -> bytes:
+        head = self._heads[ordinal]
+        assert head is not None, "the commit in hand has just set it"
+        return head.entry
 
     def _put_summary(self, commit: Commit, ordinal: int, head: Head | None) -> None:
         summary = commit.summary

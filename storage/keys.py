@@ -15,16 +15,17 @@ from greenroom.protocol.commit import StateKey
 from greenroom.protocol.errors import StoreCorrupt
 from greenroom.protocol.execution import Status
 from greenroom.protocol.limits import KEY_TEXT_BYTES_MAX
+from greenroom.protocol.timers import microseconds
 
 NUMBER_MAX: Final = 2**64 - 1
 SEQ_MAX: Final = 2**32 - 1
 KEY_END: Final = b"\xff" * 255  # above every key of every table
-_MICROSECONDS: Final = 1_000_000
 
 _number: Final = Struct(">Q")
 _journal: Final = Struct(">QI")
 _status: Final = Struct(">B8sQ")
 _finished: Final = Struct(">8sQQ")
+_timer: Final = Struct(">8sQQ")
 
 pack_number: Final[Callable[[int], bytes]] = _number.pack
 journal_key: Final[Callable[[int, int], bytes]] = _journal.pack
@@ -86,6 +87,17 @@ def unpack_finished_key(key: bytes) -> tuple[bytes, int, int]:
     return entry, mark, ordinal
 
 
+def timer_key(entry: bytes, due: float, ordinal: int) -> bytes:
+    """Key of the index of what comes due: per entry point, in the order of time."""
+    return _timer.pack(entry, microseconds(due), ordinal)
+
+
+def unpack_timer_key(key: bytes) -> tuple[bytes, int, int]:
+    """Return (entry digest, due in wall UTC microseconds, ordinal)."""
+    entry, due, ordinal = _timer.unpack(key)
+    return entry, due, ordinal
+
+
 @lru_cache(maxsize=4096)
 def entry_digest(entry_point: str) -> bytes:
     """Eight bytes that stand for an entry point in index keys; readers compare the full text in
@@ -121,7 +133,7 @@ def claim_key(namespace: str, key: str) -> bytes:
 
 def expiry_key(expires_at: float, claim: bytes) -> bytes:
     """Key of the expiry index: wall UTC in microseconds, then the claim's key."""
-    return _number.pack(min(max(int(expires_at * _MICROSECONDS), 0), NUMBER_MAX)) + claim
+    return _number.pack(microseconds(expires_at)) + claim
 
 
 def expiry_stop(now: float) -> bytes:

@@ -11,10 +11,10 @@ from greenroom.protocol.commit import StateKey, Summary
 from greenroom.protocol.decisions import Note
 from greenroom.protocol.errors import StoreCorrupt
 from greenroom.protocol.events import EventBody
-from greenroom.protocol.execution import UNFINISHED, ExecutionState, Status
+from greenroom.protocol.execution import ExecutionState, Status
 from greenroom.protocol.limits import LIST_PAGE_DEFAULT, NODE_NOTES_MAX
 from greenroom.protocol.patch import JournalRecord
-from greenroom.storage import claims, cursors, events, executions, journal, notes, state
+from greenroom.storage import claims, cursors, events, executions, journal, notes, state, timers
 from greenroom.storage.journal import Loaded
 from greenroom.storage.keys import (
     NUMBER_MAX,
@@ -28,6 +28,7 @@ from greenroom.storage.keys import (
 )
 from greenroom.storage.records import ClaimEntry, unpack_summary
 from greenroom.storage.tables import Table, Transaction
+from greenroom.storage.timers import Timer
 
 _LOWEST = b"\0" * 8
 _HIGHEST = b"\xff" * 8
@@ -108,20 +109,45 @@ class Reader:
         page = self.transaction.range(Table.SUMMARIES, start, stop, limit)
         return [self._stored(unpack_number(key), raw) for key, raw in page]
 
-    def unfinished(
-        self, entry_point: str, after_ordinal: int = 0, limit: int = LIST_PAGE_DEFAULT
+    def oldest(
+        self,
+        status: Status,
+        entry_point: str,
+        after_ordinal: int = 0,
+        limit: int = LIST_PAGE_DEFAULT,
     ) -> list[StoredExecution]:
-        """Return up to `limit` unfinished executions of an entry point with a higher ordinal, in
+        """Return up to `limit` executions of a status and an entry point with a higher ordinal, in
         that order.
         """
+        return self._pick(self.ordinals(status, entry_point, after_ordinal, limit), entry_point)
+
+    def ordinals(
+        self, status: Status, entry_point: str, after_ordinal: int, limit: int
+    ) -> list[int]:
+        """Return the ordinals of what `oldest` returns, from the index alone."""
         entry = entry_digest(entry_point)
-        ranges = []
-        for status in UNFINISHED:
-            start = status_key(status, entry, after_ordinal + 1)
-            stop = status_key(status, entry, NUMBER_MAX)
-            page = self.transaction.range(Table.STATUSES, start, stop, limit)
-            ranges.append([unpack_status_key(key)[2] for key, _ in page])
-        return self._pick(islice(merge(*ranges), limit), entry_point)
+        start = status_key(status, entry, after_ordinal + 1)
+        stop = status_key(status, entry, NUMBER_MAX)
+        page = self.transaction.range(Table.STATUSES, start, stop, limit)
+        return [unpack_status_key(key)[2] for key, _ in page]
+
+    def entry_points(self, status: Status) -> list[str]:
+        """Return the entry points that have executions of that status; costs two reads for each."""
+        found = []
+        for entry in self._entries(status):
+            start, stop = status_key(status, entry, 0), status_key(status, entry, NUMBER_MAX)
+            page = self.transaction.range(Table.STATUSES, start, stop, 1)
+            (first,) = self._pick([unpack_status_key(key)[2] for key, _ in page], None)
+            found.append(first.summary.entry_point)
+        return found
+
+    def timers(self, entry_point: str, limit: int = LIST_PAGE_DEFAULT) -> list[Timer]:
+        """Return what comes due first of an entry point's executions, but of those that run."""
+        return timers.first(self.transaction, entry_digest(entry_point), limit)
+
+    def noted_plan(self, entry_point: str) -> bytes:
+        """Return what `note_plan` stored for an entry point, b"" when it never did."""
+        return cursors.plan(self.transaction, entry_point)
 
     def executions(
         self,

@@ -30,6 +30,7 @@ class Table(IntEnum):
     EXPIRIES = 13  # expiry, claim's key -> nothing
     CURSORS = 14  # consumer -> seq and its own record
     DECISIONS = 20  # ordinal, seq, number -> encoded decision or problem
+    TIMERS = 15  # entry point, due, ordinal -> nothing
 
 
 class Transaction(Protocol):

@@ -30,25 +30,29 @@ async def hold_orphans(
     held: dict[str, str] = {}
     fences: dict[str, int] = {}
     for status in UNFINISHED:
-        before: int | None = None
-        while page := store.read(partial(_page, status, before)):
-            before = page[-1].ordinal
-            for found in page:
-                stream = found.summary.entry_point
-                if stream in entry_points:
-                    continue
-                reason = f"entry point {stream!r} is not registered any more"
-                held[found.summary.execution_id] = reason
-                if status is Status.HELD:
-                    continue
-                if stream not in fences:
-                    fences[stream] = await raise_fence(writer, stream)
-                await _hold(store, writer, plan, found, fences[stream], reason, now)
+        for stream in store.read(partial(_streams, status)):
+            if stream in entry_points:
+                continue
+            reason = f"entry point {stream!r} is not registered any more"
+            after = 0
+            while page := store.read(partial(_page, status, stream, after)):
+                after = page[-1].ordinal
+                for found in page:
+                    held[found.summary.execution_id] = reason
+                    if status is Status.HELD:
+                        continue
+                    if stream not in fences:
+                        fences[stream] = await raise_fence(writer, stream)
+                    await _hold(store, writer, plan, found, fences[stream], reason, now)
     return held
 
 
-def _page(status: Status, before: int | None, reader: Reader) -> list[StoredExecution]:
-    return reader.executions(status=status, before_ordinal=before, limit=PAGE)
+def _streams(status: Status, reader: Reader) -> list[str]:
+    return reader.entry_points(status)
+
+
+def _page(status: Status, stream: str, after: int, reader: Reader) -> list[StoredExecution]:
+    return reader.oldest(status, stream, after, PAGE)
 
 
 async def _hold(

@@ -47,6 +47,7 @@ class StepBuffer:
         "_writes",
         "events",
         "notes",
+        "sleep_until",
     )
 
     def __init__(
@@ -71,6 +72,7 @@ class StepBuffer:
         self._plain: set[StateKey] = set()  # touched otherwise than by `update`
         self.events: list[msgspec.Raw] = []
         self.notes = NodeNotes()
+        self.sleep_until: float | None = None  # wall UTC seconds
 
     # --- what the closing step takes
 

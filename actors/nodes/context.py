@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
@@ -12,6 +13,7 @@ from greenroom.actors.kernel.future import Future
 from greenroom.actors.nodes.buffer import StepBuffer
 from greenroom.actors.nodes.functions import FunctionRegistry
 from greenroom.actors.nodes.host import NodesHost
+from greenroom.actors.nodes.sleeping import wake_after, wake_at
 from greenroom.protocol.codec import encode
 from greenroom.protocol.commit import StateKey
 from greenroom.protocol.decisions import (
@@ -329,6 +331,21 @@ class NodeContext:
             hops=self._hops,
         )
         self._buffer.events.append(msgspec.Raw(encode(body)))
+
+    def sleep(self, seconds: float) -> None:
+        """Let the execution go on only so many seconds after this call; see `sleep_until`."""
+        self._buffer.sleep_until = wake_after(self._clock.now(), seconds)
+
+    def sleep_until(self, when: datetime) -> None:
+        """Let the execution go on only at that time, once this function has returned.
+
+        Not awaited: it ends the step, and nothing waits here. What the function returns is stored,
+        its node never runs again, and until the time has come the execution is `waiting` in the
+        store alone, also over restarts; a time that passed meanwhile counts at once. Then the
+        node's edges are followed. The last call counts. Raises InvalidInput for a time without a
+        time zone, and for one further than a hundred years away.
+        """
+        self._buffer.sleep_until = wake_at(self._clock.now(), when)
 
     async def _wait(self, keys: tuple[StateKey, ...]) -> None:
         """Under `synchronized`, unless this step holds turns: let those who hold them finish."""

@@ -91,6 +91,7 @@ class Running:
             latency_ms=int((now - self.began) * 1000),
             outputs={**buffer.outputs(), **outputs} if buffer else outputs,
             route=route,
+            sleep_until=buffer.sleep_until if buffer else None,
             reads=buffer.reads() if buffer else (),
             writes=buffer.writes() if buffer else (),
             updates=buffer.updates() if buffer else (),

@@ -7,6 +7,7 @@ from msgspec import Raw
 from greenroom.actors.stream.live import Live
 from greenroom.protocol.codec import decode_state, encode
 from greenroom.protocol.commit import Commit, IdempotencyClaim, NewEvent, Summary
+from greenroom.protocol.engine.due import timer_move
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.ticks import NodeErrored, NodeSucceeded
 from greenroom.protocol.engine.transition import Transition
@@ -75,6 +76,7 @@ class CommitMaker:
             writes=() if result is None else result.writes,
             cursor=None if trigger is None else trigger.cursor,
             notes=() if result is None else result.notes,
+            timer=timer_move(live.state, transition.patch),
         )
 
     def _of_node(self, live: Live, result: NodeResult, now: float) -> list[NewEvent]:
@@ -185,6 +187,7 @@ def tick_of(result: NodeResult) -> NodeSucceeded | NodeErrored:
             result.outputs,
             result.latency_ms,
             result.route,
+            result.sleep_until,
         )
     return NodeErrored(
         result.token_id,

@@ -2,7 +2,7 @@
 
 It owns the executions of its entry point: nobody else advances them. What it decides is committed
 first (steps.py). How triggers come in is in reception.py, who waits for a permit in
-waiting_line.py, who waits for a time in sleepers.py; lost races for shared keys are in races.py,
+waiting_line.py, what comes due in timers.py; lost races for shared keys are in races.py,
 and what it finds at its start in recovery.py.
 """
 
@@ -20,13 +20,13 @@ from greenroom.actors.stream.races import Races
 from greenroom.actors.stream.reception import Reception
 from greenroom.actors.stream.recovery import recover
 from greenroom.actors.stream.roster import Roster
-from greenroom.actors.stream.sleepers import Sleepers
 from greenroom.actors.stream.steps import StepMachine
+from greenroom.actors.stream.timers import Timers
 from greenroom.actors.stream.waiting_line import Place
 from greenroom.actors.stream.wishes import Wish, tick_of_wish
 from greenroom.actors.system.fences import raise_fence
 from greenroom.protocol.commit import CommitOutcome
-from greenroom.protocol.engine.transition import Command, Finish, RunNode, StartTimer, StopNode
+from greenroom.protocol.engine.transition import Command, Finish, RunNode, StopNode
 from greenroom.protocol.errors import GreenroomError
 from greenroom.protocol.events import EventBody, EventType
 from greenroom.protocol.execution import SETTLED, Status
@@ -87,12 +87,10 @@ class ExecutionStream(Actor[StreamMessage]):
         )
         self._maker = CommitMaker(stream, self._fence, parts.plan.digest, parts.store)
         self._steps = StepMachine(parts.plan, self._maker, parts.slot, self.clock, self)
-        self._sleepers = Sleepers(
-            self._roster, self._desk, self._steps, self.clock, self._fence, self.schedule
+        self._timers = Timers(
+            stream, parts.store, self._roster, self._desk, self._steps, self.clock, self.schedule
         )
-        self._reception = Reception(
-            parts, self._roster, self._desk, self._steps, self._sleepers, self.clock
-        )
+        self._reception = Reception(parts, self._roster, self._desk, self._steps, self.clock)
         self._draining = Draining(lambda: self._steps.commits_in_flight)
         self._races = Races(parts, self._steps, self.address, self._fence)
         restarted = parts.slot.started
@@ -101,6 +99,7 @@ class ExecutionStream(Actor[StreamMessage]):
         kind = EventType.STREAM_RESTARTED if restarted else EventType.STREAM_STARTED
         self._append_event(kind)
         self._desk.admit()
+        self._timers.look()
         parts.board.recheck(stream)
         parts.gate.open()
         self.on_slice_end()
@@ -143,7 +142,7 @@ class ExecutionStream(Actor[StreamMessage]):
                 self._desk.admit()
                 self._parts.permits.pass_on(self.ref)
             case TimerFired():
-                self._sleepers.fired(message)
+                self._timers.look()
             case CancelExecution() | PauseExecution() | ResumeExecution():
                 return self._wished(message)
             case TurnsGranted():
@@ -215,8 +214,6 @@ class ExecutionStream(Actor[StreamMessage]):
         match command:
             case RunNode():
                 self._run_node(live, command)
-            case StartTimer():
-                self.start_timer(live, command.token_id, command.due)
             case StopNode():
                 self._draining.node_ended(live.execution_id, command.token_id)
                 self._parts.runner.cancel(live.execution_id, command.token_id)
@@ -250,9 +247,13 @@ class ExecutionStream(Actor[StreamMessage]):
             ),
         )
 
-    def start_timer(self, live: Live, token_id: int, due: float) -> None:
-        """Tick when a backoff comes due."""
-        self._sleepers.start_timer(live, token_id, due)
+    def watch(self, live: Live) -> None:
+        """Tick it when something of it comes due while it runs."""
+        self._timers.watch(live)
+
+    def committed(self, live: Live, flight: InFlight) -> None:
+        """A step is durable: what comes due may have changed."""
+        self._timers.committed(live, flight.commit.timer)
 
     def _node_ended(self, result: NodeResult) -> None:
         self._draining.node_ended(result.execution_id, result.token_id)
@@ -296,6 +297,10 @@ class ExecutionStream(Actor[StreamMessage]):
 
     def settle(self, live: Live) -> None:
         """Nothing of the execution is in flight: give its permit back, queue it, or let it go."""
+        self._take_stock(live)
+        self._timers.settled(live.execution_id)
+
+    def _take_stock(self, live: Live) -> None:
         state = live.state
         if state is not None and state.status is Status.RUNNING:
             return
@@ -303,7 +308,6 @@ class ExecutionStream(Actor[StreamMessage]):
         self._roster.let_go(live)
         if state is None:  # was never accepted
             return
-        self._sleepers.discard(live.execution_id)
         if state.status is Status.QUEUED:
             self._desk.line.join(
                 Place(
@@ -313,8 +317,6 @@ class ExecutionStream(Actor[StreamMessage]):
                     execution_id=live.execution_id,
                 )
             )
-        elif state.status is Status.WAITING:
-            self._sleepers.add(live.execution_id)
         else:
             self._desk.line.leave(live.execution_id)
         if state.status in SETTLED:
@@ -328,5 +330,6 @@ class ExecutionStream(Actor[StreamMessage]):
     def _drain(self) -> object:
         """Start nothing more; answer when no node of this stream runs."""
         self._desk.close()
+        self._timers.close()
         self._draining.begin(self.defer())
         return DEFERRED

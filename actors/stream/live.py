@@ -27,6 +27,7 @@ class Live:
     permit: bool = False
     turns: tuple[StateKey, ...] = ()  # held, or queued for
     patch_bytes: int = 0  # since the last snapshot
+    due: float | None = None  # while it runs: when something of it comes due, wall UTC seconds
     repeats: list[Trigger] = field(default_factory=list)  # the same trigger, before its answer
 
 

@@ -6,7 +6,6 @@ from greenroom.actors.stream.commits import accepted_from
 from greenroom.actors.stream.live import Live, Pending
 from greenroom.actors.stream.parts import StreamParts
 from greenroom.actors.stream.roster import Roster
-from greenroom.actors.stream.sleepers import Sleepers
 from greenroom.actors.stream.steps import StepMachine
 from greenroom.protocol.commit import CommitOutcome, OutcomeKind
 from greenroom.protocol.engine.ticks import Accept
@@ -22,14 +21,12 @@ class Reception:
         roster: Roster,
         desk: AdmissionDesk,
         steps: StepMachine,
-        sleepers: Sleepers,
         clock: Clock,
     ) -> None:
         self._parts = parts
         self._roster = roster
         self._desk = desk
         self._steps = steps
-        self._sleepers = sleepers
         self._clock = clock
         self.accepted = 0
 
@@ -40,7 +37,7 @@ class Reception:
         if known is not None and not known.ordinal:
             known.repeats.append(trigger)  # answered with the first one, after the commit
             return
-        if known is not None or name in self._desk.line or name in self._sleepers:
+        if known is not None or name in self._desk.line:
             self._answer_repeat(trigger)
             return
         accepted = accepted_from(trigger, entry, self._parts.plan, self._parts.goal_id, now)
@@ -65,6 +62,10 @@ class Reception:
             self._answer(one, outcome, accepted=False)
         live.repeats.clear()
         self.accepted += accepted
+        if (
+            not accepted and live.ticks
+        ):  # they were meant for the execution of that id that is in the store
+            self._roster.fill(live)
 
     def answered_late(self, outcome: CommitOutcome) -> None:
         """A commit of a predecessor: only whoever waits for its trigger still has to hear of it."""

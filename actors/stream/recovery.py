@@ -6,7 +6,7 @@ Recovered work does not count against the bound of the queue.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Final, Protocol
 
@@ -16,8 +16,9 @@ from greenroom.actors.stream.parts import RecoveredCounts, StreamParts
 from greenroom.actors.stream.waiting_line import Place
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.ticks import Hold, Recover
-from greenroom.protocol.errors import StoreCorrupt
+from greenroom.protocol.errors import StoreCorrupt, StoreUnavailable
 from greenroom.protocol.execution import TERMINAL, ExecutionState, Phase, Status
+from greenroom.protocol.messages import NotePlan
 from greenroom.storage.journal import Loaded
 from greenroom.storage.reader import Reader, StoredExecution
 
@@ -25,6 +26,9 @@ logger = logging.getLogger("greenroom.stream")
 
 PAGE: Final = 100
 """Executions loaded between two breaths of the loop."""
+
+COUNT_PAGE: Final = 1_000
+"""Entries of an index counted between two of them."""
 
 SUSPECT_AFTER: Final = 1  # crashes before this recovery; the one that is counted now makes two
 
@@ -36,57 +40,110 @@ class Recovering(Protocol):
     """What recovery asks of the stream."""
 
     def adopt(self, live: Live) -> None: ...
-    def settle(self, live: Live) -> None: ...
     def step(self, live: Live, pending: Pending) -> None: ...
-    def start_timer(self, live: Live, token_id: int, due: float) -> None: ...
+    def watch(self, live: Live) -> None: ...
     def on_slice_end(self) -> None: ...
 
 
 async def recover(
     stream: Recovering, desk: AdmissionDesk, parts: StreamParts, *, process_death: bool
 ) -> None:
-    """Take up every unfinished execution of the entry point. `parts.recovered` gets the counts."""
+    """Take up every unfinished execution of the entry point. `parts.recovered` gets the counts.
+
+    Only what runs is brought to memory, and last of all: its first commits change what the others
+    are read from. What waits is counted, and looked at only when the graph is another one.
+    """
     counts = parts.recovered = RecoveredCounts()
-    queued: list[StoredExecution] = []
-    after = 0
-    while True:
-        page = parts.store.read(partial(_page, parts.entry_point.id, after))
-        if not page:
-            break
-        after = page[-1][0].ordinal
-        for found, loaded in page:
-            if found.summary.status is Status.QUEUED:
-                queued.append(found)
-            elif found.summary.status is Status.PAUSED:
-                counts.paused += 1
-            elif loaded is not None:
-                _take_up(stream, desk, parts, counts, found, loaded, process_death=process_death)
+    counts.paused = await _count(parts, Status.PAUSED)
+    counts.waiting = await _count(parts, Status.WAITING)
+    async for page in _pages(stream, parts, Status.HELD):
+        for found in page:
+            counts.held[found.summary.execution_id] = found.summary.error or UNREADABLE
+    async for page in _pages(stream, parts, Status.QUEUED):
+        for found in page:
+            counts.queued += 1
+            desk.line.join(_place(found))
+    await _check_waiting(stream, parts, counts)
+    async for page in _pages(stream, parts, Status.RUNNING):
+        for found, loaded in parts.store.read(partial(_load_all, page)):
+            if loaded is None:
+                counts.held[found.summary.execution_id] = UNREADABLE
             else:
-                counts.held[found.summary.execution_id] = found.summary.error or UNREADABLE
+                _take_up(stream, desk, parts, counts, found, loaded, process_death=process_death)
+
+
+async def _pages(
+    stream: Recovering, parts: StreamParts, status: Status
+) -> AsyncIterator[list[StoredExecution]]:
+    """Every execution of a status, oldest first; after each page the loop draws breath."""
+    after = 0
+    while page := parts.store.read(partial(_page, status, parts.entry_point.id, after)):
+        after = page[-1].ordinal
+        yield page
         stream.on_slice_end()
         await asyncio.sleep(0)
-    for found in queued:
-        summary = found.summary
-        counts.queued += 1
-        desk.line.join(
-            Place(
-                fresh=summary.updated_at == summary.accepted_at,
-                key=summary.queue_key,
-                ordinal=found.ordinal,
-                execution_id=summary.execution_id,
-                counted=False,
-            )
-        )
 
 
-def _page(
-    entry_point: str, after: int, reader: Reader
-) -> Sequence[tuple[StoredExecution, Loaded | None]]:
-    in_flight = (Status.RUNNING, Status.WAITING)
-    return [
-        (found, _loaded(found, reader) if found.summary.status in in_flight else None)
-        for found in reader.unfinished(entry_point, after, PAGE)
-    ]
+def _page(status: Status, entry_point: str, after: int, reader: Reader) -> list[StoredExecution]:
+    return reader.oldest(status, entry_point, after, PAGE)
+
+
+async def _count(parts: StreamParts, status: Status) -> int:
+    """How many executions have a status, from the index alone."""
+    after = counted = 0
+    while page := parts.store.read(partial(_ordinals, status, parts.entry_point.id, after)):
+        after = page[-1]
+        counted += len(page)
+        await asyncio.sleep(0)
+    return counted
+
+
+def _ordinals(status: Status, entry_point: str, after: int, reader: Reader) -> list[int]:
+    return reader.ordinals(status, entry_point, after, COUNT_PAGE)
+
+
+def _place(found: StoredExecution) -> Place:
+    summary = found.summary
+    return Place(
+        fresh=summary.updated_at == summary.accepted_at,
+        key=summary.queue_key,
+        ordinal=found.ordinal,
+        execution_id=summary.execution_id,
+        counted=False,
+    )
+
+
+async def _check_waiting(stream: Recovering, parts: StreamParts, counts: RecoveredCounts) -> None:
+    """Hold those among the waiting that today's graph cannot take on.
+
+    Nothing is read when the last start found that all of them fit this very graph.
+    """
+    name, digest = parts.entry_point.id, parts.plan.digest
+    if parts.store.read(lambda reader: reader.noted_plan(name)) == digest:
+        return
+    readable = True
+    async for page in _pages(stream, parts, Status.WAITING):
+        for found, loaded in parts.store.read(partial(_load_all, page)):
+            reason = UNREADABLE if loaded is None else _why_not(parts, parts.plan, loaded.state)
+            if reason is None:
+                continue
+            counts.waiting -= 1
+            counts.held[found.summary.execution_id] = reason
+            if loaded is None:
+                readable = False
+            else:
+                _hold(stream, found, loaded, reason)
+    if readable:
+        try:
+            await parts.writer.ask(NotePlan(stream=name, digest=digest), control=True)
+        except StoreUnavailable as error:
+            logger.warning("the next start has to look at what waits again: %s", error)
+
+
+def _load_all(
+    page: Sequence[StoredExecution], reader: Reader
+) -> list[tuple[StoredExecution, Loaded | None]]:
+    return [(found, _loaded(found, reader)) for found in page]
 
 
 def _loaded(found: StoredExecution, reader: Reader) -> Loaded | None:
@@ -108,27 +165,36 @@ def _take_up(
     process_death: bool,
 ) -> None:
     state = loaded.state
-    live = Live(
-        found.summary.execution_id, state, ordinal=found.ordinal, patch_bytes=loaded.patch_bytes
-    )
-    stream.adopt(live)
     reason = _why_not(parts, parts.plan, state)
     if reason is not None:
-        counts.held[live.execution_id] = reason
-        stream.step(live, Pending(Hold(reason)))
+        counts.held[found.summary.execution_id] = reason
+        _hold(stream, found, loaded, reason)
         return
+    live = _adopted(stream, found, loaded)
     in_flight = [token for token in state.tokens.values() if token.phase is Phase.RUNNING]
-    for token_id, token in state.tokens.items():
-        if token.phase is Phase.BACKOFF and token.due is not None:
-            stream.start_timer(live, token_id, token.due)
     if not in_flight:
         counts.waiting += 1
-        stream.settle(live)
+        stream.watch(live)
         return
     counts.recovered += 1
     suspect = process_death and any(token.crashes >= SUSPECT_AFTER for token in in_flight)
     permit = not suspect and desk.take(live, state.accepted.priority)
     stream.step(live, Pending(Recover(process_death=process_death, permit=permit)))
+
+
+def _adopted(stream: Recovering, found: StoredExecution, loaded: Loaded) -> Live:
+    live = Live(
+        found.summary.execution_id,
+        loaded.state,
+        ordinal=found.ordinal,
+        patch_bytes=loaded.patch_bytes,
+    )
+    stream.adopt(live)
+    return live
+
+
+def _hold(stream: Recovering, found: StoredExecution, loaded: Loaded, reason: str) -> None:
+    stream.step(_adopted(stream, found, loaded), Pending(Hold(reason)))
 
 
 def _why_not(parts: StreamParts, plan: Plan, state: ExecutionState) -> str | None:

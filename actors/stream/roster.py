@@ -39,6 +39,17 @@ class Roster:
                 self._live[execution_id] = live
         return live
 
+    def fill(self, live: Live) -> None:
+        """Make it the execution of its id that the store has, if there is one: what was to be
+        accepted under that id was a repeat.
+        """
+        self._live.pop(live.execution_id, None)
+        found = self.find(live.execution_id)
+        if found is not None:
+            live.state, live.ordinal = found.state, found.ordinal
+            live.patch_bytes = found.patch_bytes
+        self._live[live.execution_id] = live
+
     def add(self, live: Live) -> None:
         """A new execution, or one that recovery brings."""
         self._live[live.execution_id] = live

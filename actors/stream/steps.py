@@ -33,6 +33,10 @@ class StepOwner(Protocol):
         """An accepting commit was applied or refused."""
         ...
 
+    def committed(self, live: Live, flight: InFlight) -> None:
+        """A step is durable, and the state is the one after it."""
+        ...
+
     def closed_node(self, live: Live) -> None:
         """A closing step is durable: the node run's turns may go."""
         ...
@@ -153,6 +157,7 @@ class StepMachine:
         live.state = apply(live.state, flight.transition.patch, flight.commit.expected_seq + 1)
         if trigger is not None:
             self._owner.answered(trigger, outcome, live)
+        self._owner.committed(live, flight)
         if isinstance(flight.pending.tick, NodeSucceeded | NodeErrored):
             self._owner.closed_node(live)
         for command in flight.transition.commands:

@@ -5,9 +5,10 @@ An execution's status, and what moves it. Every arrow is one transition, that is
     Accept without permit -> QUEUED --Dispatch--> RUNNING <- Accept with permit
                                ^                  |  ^
                                |                  |  |
-                            Requeue               |  Dispatch, when a permit is at hand
+                              Due                 |  Due, when a permit is at hand
                                |                  |  |
-                               +--------------- WAITING   (a node failed and waits 1 s or more)
+                               +--------------- WAITING   (a node failed and waits 1 s or more, or
+                                                           has ended and sleeps until a time)
 
     stays RUNNING   a node ended and another follows; a node failed and waits less than 1 s
     COMPLETED       a terminal node ended, or a node with no edge to take succeeded
@@ -24,9 +25,10 @@ An execution's status, and what moves it. Every arrow is one transition, that is
 
 A token's id belongs to one visit of one node. Its phase within those statuses: READY (waits for a
 permit, or is parked) -> RUNNING (dispatched by the commit that says so) -> BACKOFF (runs again at
-`due`) -> RUNNING. A token that is ready with attempt 0 has not entered its node: the visit, the
-step and the place in the path count when it does. A token with `ended` has done with its node and
-never runs it again: Resume decides where it goes. COMPLETED leaves no token; the other ends leave
+`due`) -> RUNNING, or -> SLEEPING (has ended, and is left at `due`). A token that is ready with
+attempt 0 has not entered its node: the visit, the step and the place in the path count when it
+does. A token with `ended` has done with its node and never runs it again: where it goes on is
+decided by the Resume or the Due that lets it go. COMPLETED leaves no token; the other ends leave
 theirs READY, with all counters.
 
 A node that failed for good has `{"error": text}` as its output, for the conditions and mappings of
@@ -38,7 +40,8 @@ from typing import Final, assert_never
 
 import msgspec
 
-from greenroom.protocol.engine.draft import Draft, parked
+from greenroom.protocol.engine.coming_due import come_due
+from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.node_ends import conflicted, node_errored, node_succeeded
 from greenroom.protocol.engine.pausing import pause, resume
 from greenroom.protocol.engine.plan import Plan
@@ -48,12 +51,12 @@ from greenroom.protocol.engine.ticks import (
     Cancel,
     Conflicted,
     Dispatch,
+    Due,
     Hold,
     NodeErrored,
     NodeSucceeded,
     Pause,
     Recover,
-    Requeue,
     Resume,
     Tick,
 )
@@ -67,7 +70,6 @@ from greenroom.protocol.patch import Cause
 FIRST_TOKEN: Final = 1  # a token's id is the number of the step that it enters its node with
 
 _RECOVERED: Final = EventType.EXECUTION_RECOVERED.value
-_ACTIVE: Final = frozenset({Status.QUEUED, Status.RUNNING, Status.WAITING})
 
 
 def advance(plan: Plan, state: ExecutionState | None, tick: Tick, now: float) -> Transition | None:
@@ -90,8 +92,8 @@ def advance(plan: Plan, state: ExecutionState | None, tick: Tick, now: float) ->
             if state is not None:
                 raise ValueError(f"execution {state.accepted.execution_id} is accepted already")
             return _accept(plan, tick, now)
-        case Requeue():
-            return _requeue(plan, _known(state), tick, now)
+        case Due():
+            return come_due(plan, _known(state), tick, now)
         case Conflicted():
             return conflicted(plan, _known(state), tick, now)
         case Recover():
@@ -131,7 +133,7 @@ def _accept(plan: Plan, tick: Accept, now: float) -> Transition:
 
 def _dispatch(plan: Plan, state: ExecutionState, tick: Dispatch, now: float) -> Transition | None:
     token = state.tokens.get(tick.token_id)
-    if token is None or token.phase is Phase.RUNNING or state.status not in _ACTIVE:
+    if token is None or token.phase is not Phase.READY or state.status is not Status.QUEUED:
         return None
     draft = Draft(plan, state, now)
     if token.node not in plan.nodes:
@@ -143,15 +145,6 @@ def _dispatch(plan: Plan, state: ExecutionState, tick: Dispatch, now: float) -> 
         draft.start()
         enter(draft, tick.token_id, token.node, state.memory, succeeded=True)
     return draft.finish(Cause(tick="dispatch", node=token.node))
-
-
-def _requeue(plan: Plan, state: ExecutionState, tick: Requeue, now: float) -> Transition | None:
-    token = state.tokens.get(tick.token_id)
-    if token is None or token.phase is not Phase.BACKOFF or state.status not in _ACTIVE:
-        return None
-    draft = Draft(plan, state, now)
-    draft.queue(tick.token_id, parked(token))
-    return draft.finish(Cause(tick="requeue", node=token.node))
 
 
 def _recover(plan: Plan, state: ExecutionState, tick: Recover, now: float) -> Transition | None:

@@ -18,6 +18,7 @@ NONE: Final = msgspec.Raw(b"\xc0")  # an encoded None
 # Plain strings: the encoder writes them faster than enum members.
 _STARTED: Final = EventType.EXECUTION_STARTED.value
 _QUEUED: Final = EventType.EXECUTION_QUEUED.value
+_WAITING: Final = EventType.EXECUTION_WAITING.value
 _COMPLETED: Final = EventType.EXECUTION_COMPLETED.value
 _NODE_STARTED: Final = EventType.NODE_STARTED.value
 _NODE_COMPLETED: Final = EventType.NODE_COMPLETED.value
@@ -143,6 +144,11 @@ class Draft:
         self.status = Status.QUEUED
         self.event(_QUEUED, token.node)
 
+    def wait(self, node: str, until: float) -> None:
+        """Let the execution wait for a time, without a permit; its token says for what."""
+        self.status = Status.WAITING
+        self.event(_WAITING, node, {"until": until})
+
     def move(self, old_id: int, new_id: int, token: Token) -> None:
         """Replace the token `old_id`, if it was there before, by `token` under `new_id`."""
         if old_id != new_id and old_id in self.state.tokens:
@@ -179,7 +185,7 @@ class Draft:
         """End without success, or hold. Tokens stay, parked, so that the work can be taken up where
         it stopped.
         """
-        self._park_all()
+        self._park_all(keep_sleep=status is Status.HELD)
         text = bounded_text(error)
         self.status = status
         self.error = text
@@ -188,18 +194,21 @@ class Draft:
 
     def pause(self, node: str, reason: str) -> None:
         """Stand still until someone resumes it. A node that runs is stopped, unfinished."""
-        self._park_all()
+        self._park_all(keep_sleep=True)
         self.status = Status.PAUSED
         self.event(_PAUSED, node, {"reason": bounded_text(reason)})
         self.commands.append(Finish(Status.PAUSED))
 
-    def _park_all(self) -> None:
+    def _park_all(self, *, keep_sleep: bool) -> None:
         for token_id, token in {**self.state.tokens, **self.tokens}.items():
             if token is None:
                 continue
             if token.phase is Phase.RUNNING and token_id not in self.tokens:
                 self.commands.append(StopNode(token_id))
-            self.tokens[token_id] = parked(token)
+            at_rest = parked(token)
+            if keep_sleep and token.ended is not None:
+                at_rest = msgspec.structs.replace(at_rest, due=token.due)
+            self.tokens[token_id] = at_rest
 
     def finish(self, cause: Cause, accepted: Accepted | None = None) -> Transition:
         """Return what was collected."""

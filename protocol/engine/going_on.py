@@ -4,16 +4,34 @@ import msgspec
 
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.routing import Way, route_label
-from greenroom.protocol.engine.walk import leave, next_visit
-from greenroom.protocol.execution import Ended, Token
+from greenroom.protocol.engine.walk import enter, leave, next_visit
+from greenroom.protocol.execution import Ended, Phase, Token
+
+
+def sleep(draft: Draft, token_id: int, token: Token, until: float) -> None:
+    """Let the token of a node that has ended wait for a time; it holds no permit then."""
+    draft.tokens[token_id] = msgspec.structs.replace(token, phase=Phase.SLEEPING, due=until)
+    draft.wait(token.node, until)
+
+
+def awake(token: Token) -> Token:
+    """Return the token of a node that has ended, its sleep over."""
+    return msgspec.structs.replace(token, phase=Phase.READY, due=None)
 
 
 def go_on(
-    draft: Draft, token_id: int, token: Token, ended: Ended, added: dict[str, msgspec.Raw]
+    draft: Draft,
+    token_id: int,
+    token: Token,
+    ended: Ended,
+    added: dict[str, msgspec.Raw],
+    *,
+    permit: bool,
 ) -> None:
-    """Let the token leave a node that is done, by the way that is right now, and queue it there.
+    """Let the token leave a node that is done, by the way that is right now.
 
-    `added` lies over the output of the node.
+    `added` lies over the output of the node. With `permit` the next node is entered in the same
+    transition, else the token queues for it.
     """
     node = draft.plan.nodes[token.node]
     output = {key: raw for key in ended.outputs if (raw := draft.read(key)) is not None} | added
@@ -28,6 +46,9 @@ def go_on(
             label = route_label(draft, node, output, succeeded=True)
         way = leave(draft, token_id, token_id, token, output, label=label)
     if way is None:
+        return
+    if permit:
+        enter(draft, token_id, way.target, way.output, succeeded=True)
         return
     # As `enter` numbers them: by the step to come.
     step = draft.state.steps + 1

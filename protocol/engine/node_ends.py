@@ -6,6 +6,8 @@ import msgspec
 
 from greenroom.protocol.codec import encode
 from greenroom.protocol.engine.draft import Draft
+from greenroom.protocol.engine.due import is_due
+from greenroom.protocol.engine.going_on import sleep
 from greenroom.protocol.engine.outputs import output_fault
 from greenroom.protocol.engine.plan import Plan, PlanNode
 from greenroom.protocol.engine.retry import may_retry, note_failure, rerun, retry
@@ -68,9 +70,16 @@ def node_succeeded(
     draft.closed = True
     draft.memory = dict(tick.outputs)
     draft.node_completed(node, token.visit, token.attempt, tick.latency_ms)
+    until = tick.sleep_until
+    if until is not None and is_due(until, now):
+        until = None
     if node.pause:
-        draft.tokens[tick.token_id] = ended(token, tick.outputs, tick.route)
+        here = ended(token, tick.outputs, tick.route)
+        draft.tokens[tick.token_id] = msgspec.structs.replace(here, due=until)
         draft.pause(node.id, PAUSE_NODE)
+        return draft.finish(cause)
+    if until is not None:
+        sleep(draft, tick.token_id, ended(token, tick.outputs, tick.route), until)
         return draft.finish(cause)
     if node.terminal:
         draft.complete()

@@ -4,9 +4,8 @@ from typing import Final
 
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.plan import PlanNode
-from greenroom.protocol.engine.transition import StartTimer
 from greenroom.protocol.events import EventType
-from greenroom.protocol.execution import Phase, Status, Token
+from greenroom.protocol.execution import Phase, Token
 from greenroom.protocol.limits import BACKOFF_HELD_S_MAX
 
 _NODE_FAILED: Final = EventType.NODE_FAILED.value
@@ -58,8 +57,8 @@ def retry(draft: Draft, token_id: int, token: Token, wait_s: float) -> None:
         phase=Phase.BACKOFF,
         due=due,
     )
-    draft.status = Status.RUNNING if wait_s < BACKOFF_HELD_S_MAX else Status.WAITING
-    draft.commands.append(StartTimer(token_id, due))
+    if wait_s >= BACKOFF_HELD_S_MAX:
+        draft.wait(token.node, due)
 
 
 def rerun(token: Token, *, conflicts: int) -> Token:

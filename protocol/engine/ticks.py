@@ -17,19 +17,24 @@ class Accept(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Dispatch(msgspec.Struct, frozen=True, gc=False):
-    """A permit was granted to a ready token, or a backoff came due while a permit is held."""
+    """A permit was granted to a ready token."""
 
     token_id: int
 
 
-class Requeue(msgspec.Struct, frozen=True, gc=False):
-    """A backoff came due and no permit is held: the execution queues for one."""
+class Due(msgspec.Struct, frozen=True, gc=False):
+    """The time has come that `due_at` gave: whatever is due now happens.
 
-    token_id: int
+    With `permit` the next node is dispatched at once, else the execution queues for one.
+    """
+
+    permit: bool
 
 
 class NodeSucceeded(msgspec.Struct, frozen=True, gc=False):
-    """A node run returned. `outputs` are encoded values; `route` is a router's own choice."""
+    """A node run returned. `outputs` are encoded values; `route` is a router's own choice;
+    `sleep_until` (wall UTC seconds) is when the execution is to go on, None for at once.
+    """
 
     token_id: int
     visit: int
@@ -37,6 +42,7 @@ class NodeSucceeded(msgspec.Struct, frozen=True, gc=False):
     outputs: dict[str, msgspec.Raw]
     latency_ms: int
     route: str | None = None
+    sleep_until: float | None = None
 
 
 class NodeErrored(msgspec.Struct, frozen=True, gc=False):
@@ -101,7 +107,7 @@ class Hold(msgspec.Struct, frozen=True, gc=False):
 Tick = (
     Accept
     | Dispatch
-    | Requeue
+    | Due
     | NodeSucceeded
     | NodeErrored
     | Conflicted

@@ -16,13 +16,6 @@ class RunNode(msgspec.Struct, frozen=True, gc=False):
     attempt: int
 
 
-class StartTimer(msgspec.Struct, frozen=True, gc=False):
-    """Tick at `due` (wall UTC seconds): Dispatch while a permit is held, else Requeue."""
-
-    token_id: int
-    due: float
-
-
 class StopNode(msgspec.Struct, frozen=True, gc=False):
     """Stop the token's node run; its end is stale from now on."""
 
@@ -30,14 +23,12 @@ class StopNode(msgspec.Struct, frozen=True, gc=False):
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):
-    """The execution has ended, is held or paused: give its permit back, drop its timers, release
-    who waits.
-    """
+    """The execution has ended, is held or paused: give its permit back, release who waits."""
 
     status: Status
 
 
-Command = RunNode | StartTimer | StopNode | Finish
+Command = RunNode | StopNode | Finish
 
 
 class Transition(msgspec.Struct, frozen=True, gc=False):

@@ -8,9 +8,10 @@ import pytest
 
 from greenroom.protocol.codec import decode_record, encode
 from greenroom.protocol.engine.advance import advance
+from greenroom.protocol.engine.due import due_at, stored_due, timer_move
 from greenroom.protocol.engine.plan import compile_plan
 from greenroom.protocol.engine.result import ExecutionResult, result_of
-from greenroom.protocol.engine.ticks import Accept, NodeErrored, NodeSucceeded, Tick
+from greenroom.protocol.engine.ticks import Accept, Due, NodeErrored, NodeSucceeded, Tick
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.events import EventBody
 from greenroom.protocol.execution import Accepted, ExecutionState, Token
@@ -36,6 +37,7 @@ class Run:
         self.state: ExecutionState | None = None
         self.stored: ExecutionState | None = None
         self.transitions: list[Transition] = []
+        self.timer: float | None = None  # what the store's index of what comes due would hold
         accepted = Accepted(
             execution_id="session_1",
             entry_point="api",
@@ -62,6 +64,8 @@ class Run:
         if transition is None:
             return None
         seq = len(self.transitions) + 1
+        move = timer_move(self.state, transition.patch)
+        assert encode(self.state) == before
         record = JournalRecord(
             seq=seq,
             at=self.now,
@@ -74,6 +78,10 @@ class Run:
         self.state = apply(self.state, transition.patch, seq)
         self.stored = apply(self.stored, decode_record(encode(record)).patch, seq)
         assert encode(self.state) == encode(self.stored)
+        if move is not None:
+            assert self.timer == move.before
+            self.timer = move.after
+        assert self.timer == stored_due(self.state)
         return transition
 
     @property
@@ -100,12 +108,17 @@ class Run:
         return self.transitions[-1]
 
     def succeed(
-        self, outputs: dict[str, object] | None = None, *, route: str | None = None
+        self,
+        outputs: dict[str, object] | None = None,
+        *,
+        route: str | None = None,
+        sleep_until: float | None = None,
     ) -> Transition:
         """Let the running node return."""
         token = self.token
         encoded = self.encoded(outputs or {})
-        tick = NodeSucceeded(self.token_id, token.visit, token.attempt, encoded, 5, route)
+        own = (self.token_id, token.visit, token.attempt)
+        tick = NodeSucceeded(*own, encoded, 5, route, sleep_until)
         transition = self.tick(tick)
         assert transition is not None
         return transition
@@ -123,6 +136,15 @@ class Run:
         transition = self.tick(
             NodeErrored(self.token_id, token.visit, token.attempt, error, types, 5, retryable)
         )
+        assert transition is not None
+        return transition
+
+    def come_due(self, *, permit: bool) -> Transition:
+        """Let the time come that the execution waits for."""
+        due = due_at(self.known)
+        assert due is not None
+        self.now = due
+        transition = self.tick(Due(permit=permit))
         assert transition is not None
         return transition
 

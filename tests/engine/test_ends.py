@@ -7,11 +7,11 @@ from greenroom.protocol.engine.ticks import (
     Cancel,
     Conflicted,
     Dispatch,
+    Due,
     Hold,
     NodeErrored,
     NodeSucceeded,
     Recover,
-    Requeue,
 )
 from greenroom.protocol.engine.transition import Finish, RunNode, StopNode
 from greenroom.protocol.execution import Phase, Status
@@ -39,6 +39,12 @@ def waiting(start):
     return run
 
 
+def sleeping(start):
+    run = start(["a", "b"], ["a>b"])
+    run.succeed(sleep_until=2_000.0)
+    return run
+
+
 def held(start):
     run = start(["a"])
     run.tick(Hold("the function is gone"))
@@ -63,7 +69,7 @@ def cancelled(start):
     return run
 
 
-UNFINISHED = [queued, running, short_backoff, waiting]
+UNFINISHED = [queued, running, short_backoff, waiting, sleeping]
 
 
 @pytest.mark.parametrize("state", [*UNFINISHED, held])
@@ -117,7 +123,8 @@ def test_only_cancel_moves_a_held_execution(start):
 def every_tick():
     return [
         Dispatch(1),
-        Requeue(1),
+        Due(permit=False),
+        Due(permit=True),
         NodeSucceeded(1, 1, 1, {}, 1),
         NodeErrored(1, 1, 1, "x", (), 1),
         Conflicted(1, 1, 1, ("k",)),
@@ -128,10 +135,10 @@ def every_tick():
 
 
 def test_a_running_token_is_not_dispatched_again(start):
-    """Nor requeued: two runs of one attempt would be two truths."""
+    """Nor due: two runs of one attempt would be two truths."""
     run = running(start)
     assert run.tick(Dispatch(run.token_id)) is None
-    assert run.tick(Requeue(run.token_id)) is None
+    assert run.tick(Due(permit=True)) is None
     assert run.tick(Dispatch(99)) is None
 
 

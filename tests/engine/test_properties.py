@@ -9,16 +9,16 @@ from greenroom.protocol.engine.ticks import (
     Cancel,
     Conflicted,
     Dispatch,
+    Due,
     Hold,
     NodeErrored,
     NodeSucceeded,
     Pause,
     Recover,
-    Requeue,
     Resume,
     Tick,
 )
-from greenroom.protocol.engine.transition import Finish, RunNode, StartTimer, StopNode
+from greenroom.protocol.engine.transition import Finish, RunNode, StopNode
 from greenroom.protocol.execution import SETTLED, TERMINAL, Phase, Status
 from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.limits import EVENT_DATA_BYTES_MAX
@@ -96,7 +96,8 @@ def choose(run, number: int) -> Tick:
     if run.known.status in RESTING:
         return Resume(run.encoded({"n": value})) if kind % 3 else Dispatch(token_id)
     if kind < 6:
-        return run.success({} if detail % 3 == 0 else {"n": value})
+        sleep_until = run.now + detail % 7 if detail % 5 == 0 else None
+        return run.success({} if detail % 3 == 0 else {"n": value}, sleep_until)
     if kind < 9:
         return NodeErrored(token_id, visit, attempt, "broken", ("E",), 1, detail % 4 != 0)
     if kind == 9:
@@ -104,7 +105,7 @@ def choose(run, number: int) -> Tick:
     if kind in (10, 13):
         return Recover(process_death=detail % 2 == 0, permit=detail % 4 != 0)
     if kind == 11:
-        return Requeue(token_id)
+        return Due(permit=detail % 2 == 0)
     if kind == 12 and detail % 3 == 0:
         return Cancel("enough") if detail % 2 else Hold("odd")
     if kind == 12:
@@ -120,7 +121,7 @@ def fits(run) -> None:
         case Status.RUNNING:
             assert phases in ([Phase.RUNNING], [Phase.BACKOFF])
         case Status.WAITING:
-            assert phases == [Phase.BACKOFF]
+            assert phases in ([Phase.BACKOFF], [Phase.SLEEPING])
         case Status.QUEUED | Status.HELD | Status.PAUSED:
             assert phases == [Phase.READY]
         case Status.COMPLETED:
@@ -132,22 +133,21 @@ def fits(run) -> None:
     assert state.steps == sum(state.visits.values()) <= run.plan.max_steps
     assert len(state.path) <= state.steps
     for token in state.tokens.values():
-        assert (token.due is not None) == (token.phase is Phase.BACKOFF)
+        asleep = token.phase is Phase.SLEEPING or (token.ended and state.status in RESTING)
+        assert (token.due is not None) == (token.phase is Phase.BACKOFF) or asleep
+        assert token.due is not None or token.phase is not Phase.SLEEPING
 
 
 def commands_fit(run, transition) -> None:
     """Commands say what the tokens say."""
     (token,) = run.known.tokens.values() or [None]
     runs = [one for one in transition.commands if isinstance(one, RunNode)]
-    timers = [one for one in transition.commands if isinstance(one, StartTimer)]
     ends = [one for one in transition.commands if isinstance(one, Finish)]
     stops = [one for one in transition.commands if isinstance(one, StopNode)]
     if token is not None and token.phase is Phase.RUNNING:
         assert runs == [RunNode(run.token_id, token.node, token.visit, token.attempt)]
     else:
         assert runs == []
-    backs_off = token is not None and token.phase is Phase.BACKOFF
-    assert timers == ([StartTimer(run.token_id, token.due)] if backs_off else [])
     over = run.known.status in SETTLED
     assert ends == ([Finish(run.known.status)] if over else [])
     assert not stops or over
@@ -165,9 +165,23 @@ def driver(run_class) -> type:
                 commands_fit(self, transition)
             return transition
 
-        def success(self, outputs) -> NodeSucceeded:
-            encoded = self.encoded(outputs)
-            return NodeSucceeded(self.token_id, self.token.visit, self.token.attempt, encoded, 1)
+        def success(self, outputs, sleep_until=None) -> NodeSucceeded:
+            token = self.token
+            encoded, until = self.encoded(outputs), sleep_until
+            return NodeSucceeded(
+                self.token_id, token.visit, token.attempt, encoded, 1, sleep_until=until
+            )
+
+        def next_tick(self) -> Tick:
+            """What the world owes an execution that is not at rest."""
+            match self.token.phase:
+                case Phase.RUNNING:
+                    return self.success({"n": 1})
+                case Phase.READY:
+                    return Dispatch(self.token_id)
+                case _:
+                    self.now = max(self.now, self.token.due)
+                    return Due(permit=int(self.now) % 2 == 0)
 
     return Checked
 
@@ -203,15 +217,13 @@ def test_a_random_history_keeps_every_promise(run_class, graph, permit, value, n
         run.now += 1.0
     for tick in ended:
         assert run.tick(tick) is None  # stale for ever
-    for _ in range(4 * graph.max_steps + 4):
+    for _ in range(6 * graph.max_steps + 6):
         if run.known.status in TERMINAL or run.known.status is Status.HELD:
             break
         if run.known.status is Status.PAUSED:
             assert run.tick(Resume({})) is not None
             continue
-        running = run.token.phase is Phase.RUNNING
-        tick = run.success({"n": 1}) if running else Dispatch(run.token_id)
-        assert run.tick(tick) is not None
+        assert run.tick(run.next_tick()) is not None
     event(f"ended as {run.known.status}")
     assert run.known.status in TERMINAL or run.known.status is Status.HELD
     highest: dict[tuple[str, int], int] = {}

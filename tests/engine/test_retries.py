@@ -2,8 +2,8 @@
 
 import pytest
 
-from greenroom.protocol.engine.ticks import Dispatch, NodeErrored, NodeSucceeded, Recover, Requeue
-from greenroom.protocol.engine.transition import RunNode, StartTimer
+from greenroom.protocol.engine.ticks import Dispatch, Due, NodeErrored, NodeSucceeded, Recover
+from greenroom.protocol.engine.transition import RunNode
 from greenroom.protocol.execution import Phase, Status
 from greenroom.protocol.graph import EdgeSpec, NodeSpec
 
@@ -89,14 +89,14 @@ def test_an_error_that_is_not_retryable_ends_the_attempts(start):
 
 
 def test_a_short_backoff_keeps_the_permit(start):
-    """Status stays running; the due time is in the token; Dispatch runs it again."""
+    """Status stays running; the due time is in the token; Due runs it again."""
     run = start([NodeSpec(id="a", backoff_initial_s=0.5)])
     transition = run.fail()
-    assert transition.commands == (StartTimer(run.token_id, 1_000.5),)
+    assert transition.commands == ()
     assert transition.patch.status is None
     assert (run.token.phase, run.token.due, run.token.attempt) == (Phase.BACKOFF, 1_000.5, 1)
     run.now = 1_000.5
-    assert run.tick(Dispatch(run.token_id)).commands == (RunNode(run.token_id, "a", 1, 2),)
+    assert run.tick(Due(permit=True)).commands == (RunNode(run.token_id, "a", 1, 2),)
     assert (run.token.phase, run.token.due, run.token.failures) == (Phase.RUNNING, None, 1)
 
 
@@ -106,21 +106,24 @@ def test_a_long_backoff_frees_the_permit_and_queues_when_due(start):
     run.fail()
     assert run.known.status is Status.WAITING
     assert run.token.due == 1_001.0
-    assert run.tick(Requeue(run.token_id)).commands == ()
+    assert run.data("execution_waiting") == {"until": 1_001.0}
+    assert run.tick(Due(permit=False)) is None
+    run.now = 1_001.0
+    assert run.tick(Due(permit=False)).commands == ()
     assert run.known.status is Status.QUEUED
     assert (run.token.phase, run.token.due, run.token.attempt) == (Phase.READY, None, 1)
-    assert run.tick(Requeue(run.token_id)) is None
+    assert run.tick(Due(permit=False)) is None
     run.tick(Dispatch(run.token_id))
     assert (run.known.status, run.token.attempt) == (Status.RUNNING, 2)
     run.fail()
-    assert run.token.due == 1_003.0
+    assert run.token.due == 1_004.0
 
 
 def test_a_waiting_execution_may_be_dispatched_at_once_when_a_permit_is_at_hand(start):
     """No detour over the queue."""
     run = start([NodeSpec(id="a")])
     run.fail()
-    run.tick(Dispatch(run.token_id))
+    run.come_due(permit=True)
     assert (run.known.status, run.token.attempt) == (Status.RUNNING, 2)
     assert len(run.events("execution_started")) == 1
 
@@ -132,7 +135,7 @@ def test_the_backoff_grows_to_its_limit(start):
     for _ in range(6):
         run.fail()
         waits.append(run.token.due - run.now)
-        run.tick(Dispatch(run.token_id))
+        run.come_due(permit=True)
     assert waits == [1.0, 2.0, 4.0, 8.0, 9.0, 9.0]
 
 
@@ -252,7 +255,7 @@ def test_attempts_of_one_visit_keep_the_id_of_their_token(start):
     run = start([NodeSpec(id="a", max_retries=9)])
     first = run.token_id
     run.fail()
-    run.tick(Requeue(first))
+    run.come_due(permit=False)
     run.tick(Dispatch(first))
     run.tick(Recover(process_death=True, permit=False))
     run.tick(Dispatch(first))

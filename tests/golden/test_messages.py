@@ -21,6 +21,7 @@ from greenroom.protocol.commit import (
 )
 from greenroom.protocol.envelope import Header, pack, unpack
 from greenroom.protocol.execution import Status
+from greenroom.protocol.timers import TimerMove
 
 ONE = msgspec.Raw(msgspec.msgpack.encode(1))
 KEY = StateKey("global", "", "tickets")
@@ -50,6 +51,7 @@ COMMIT = Commit(
     writes=(StateWrite(KEY, ONE), StateWrite(StateKey("stream", "api", "gone"), None)),
     cursor=CursorMove("consumer:1", 3, 5, ONE),
     notes=(ONE,),
+    timer=TimerMove(1767323045.25, None),
 )
 OUTCOME = CommitOutcome(
     commit_id=9,
@@ -71,6 +73,7 @@ NODE_RESULT = stream_messages.NodeResult(
     latency_ms=3,
     outputs={"label": ONE},
     route="a",
+    sleep_until=1767323045.25,
     error="failed",
     error_types=("ValueError",),
     retryable=False,
@@ -86,6 +89,7 @@ WRITER: dict[str, messages.WriterMessage] = {
     ),
     "commit_now": messages.CommitNow(commit=COMMIT),
     "raise_fence": messages.RaiseFence(stream="api"),
+    "note_plan": messages.NotePlan(stream="api", digest=b"digest-1"),
 }
 STREAM: dict[str, stream_messages.StreamMessage] = {
     "commit_acks": stream_messages.CommitAcks(outcomes=(OUTCOME,), degraded="disk full"),
@@ -104,6 +108,7 @@ STREAM: dict[str, stream_messages.StreamMessage] = {
         events=(ONE,),
     ),
     "node_results": stream_messages.NodeResults(incarnation=3, results=(NODE_RESULT,)),
+    "timer_fired": stream_messages.TimerFired(),
     "cancel_execution": stream_messages.CancelExecution(execution_id="execution-1"),
 }
 

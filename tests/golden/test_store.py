@@ -20,8 +20,9 @@ from greenroom.protocol.commit import (
 )
 from greenroom.protocol.decisions import DecisionMade
 from greenroom.protocol.events import EventBody
-from greenroom.protocol.execution import Accepted, ExecutionState, Status, Token
+from greenroom.protocol.execution import Accepted, Ended, ExecutionState, Phase, Status, Token
 from greenroom.protocol.patch import Cause, JournalRecord, Patch
+from greenroom.protocol.timers import TimerMove
 from greenroom.protocol.values import encode_value
 from greenroom.storage.keys import KEY_END, STATUS_CODES
 from greenroom.storage.lmdb_store import open_store
@@ -105,6 +106,7 @@ def accept(commit_id: int, execution_id: str) -> Commit:
     )
 
 
+ASLEEP = Token(node="first", phase=Phase.SLEEPING, due=AT + 60, ended=Ended(outputs=("ticket",)))
 GROUPS = (
     (accept(1, SHORT), accept(2, LONG)),
     (
@@ -138,6 +140,17 @@ GROUPS = (
             summary=summary(SHORT, Status.COMPLETED),
             events=(NewEvent(event("execution_completed", SHORT)),),
             writes=(StateWrite(StateKey("global", "", "count"), None),),
+        ),
+        Commit(
+            commit_id=6,
+            stream="api",
+            incarnation=1,
+            execution_id=LONG,
+            ordinal=2,
+            expected_seq=1,
+            record=record(2, Patch(status=Status.WAITING, tokens={1: ASLEEP})),
+            summary=summary(LONG, Status.WAITING),
+            timer=TimerMove(None, AT + 60),
         ),
         Commit(
             commit_id=5,
@@ -176,6 +189,7 @@ def test_a_fixed_history_leaves_the_golden_keys_and_values(store: Store, golden:
     for group in GROUPS:
         outcomes = store.commit(group, AT)
         assert [one.kind for one in outcomes] == [OutcomeKind.APPLIED] * len(group)
+    store.note_plan("api", b"digest-1")
     golden("store", store.read(dump))
 
 

@@ -11,9 +11,12 @@ from greenroom.actors.host.create import create_agent_runtime
 from greenroom.actors.host.runtime import AgentRuntime
 from greenroom.protocol.config import AgentRuntimeConfig
 from greenroom.protocol.entry_point import EntryPointSpec
+from greenroom.protocol.execution import ExecutionState
 from greenroom.protocol.goal import Goal
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
 from greenroom.storage.check import check, verify_pages
+from greenroom.storage.lmdb_store import open_reader
+from greenroom.storage.reader import Reader
 
 
 class Lab:
@@ -60,6 +63,20 @@ class Lab:
             config=AgentRuntimeConfig(**settings),
             functions=functions,
         )
+
+    def look(self, execution_id: str, store: str = "store") -> ExecutionState:
+        """An execution as a store holds it that no runtime has open."""
+
+        def load(reader: Reader) -> ExecutionState:
+            found = reader.execution(execution_id)
+            assert found is not None
+            return reader.load_state(found.ordinal)
+
+        opened = open_reader(self.folder / store)
+        try:
+            return opened.read(load)
+        finally:
+            opened.close()
 
     def check_stores(self) -> None:
         """Every store agrees with itself."""

@@ -279,7 +279,7 @@ def _held_states() -> int:
     """Executions that a stream holds in memory."""
     gc.collect()
     streams = [one for one in gc.get_objects() if type(one).__name__ == "ExecutionStream"]
-    return sum(len(one._roster) + len(one._sleepers) for one in streams)
+    return sum(len(one._roster) + len(one._timers._running) for one in streams)
 
 
 @pytest.mark.asyncio

@@ -302,7 +302,7 @@ def test_a_status_change_moves_the_execution_in_the_indexes(bench, make) -> None
     bench.apply(make.accept("e1"))
     bench.apply(make.step("e1", 1, 2, status=Status.RUNNING))
     bench.apply(make.step("e1", 1, 3, status=Status.FAILED))
-    assert bench.store.read(lambda reader: reader.unfinished("ep")) == []
+    assert bench.store.read(lambda reader: reader.oldest(Status.QUEUED, "ep")) == []
     bench.reopen()
     bench.apply(make.step("e1", 1, 4, status=Status.RUNNING))
     bench.apply(make.step("e1", 1, 5, status=Status.COMPLETED))

@@ -47,11 +47,19 @@ def test_pages_join_without_gap_or_repeat(filled, filters) -> None:
     assert joined == whole
 
 
-def test_unfinished_executions_come_in_order_and_in_pages(filled) -> None:
+def test_executions_of_a_status_come_oldest_first_and_in_pages(filled) -> None:
     read = filled.store.read
-    assert names(read(lambda r: r.unfinished("a"))) == ["e4", "e6"]
-    assert names(read(lambda r: r.unfinished("b"))) == ["e1", "e3", "e7", "e9"]
-    assert names(read(lambda r: r.unfinished("b", after_ordinal=3, limit=1))) == ["e7"]
+    assert names(read(lambda r: r.oldest(Status.RUNNING, "b"))) == ["e1", "e7"]
+    assert names(read(lambda r: r.oldest(Status.RUNNING, "b", 1))) == ["e7"]
+    assert names(read(lambda r: r.oldest(Status.QUEUED, "b", limit=1))) == ["e3"]
+    assert names(read(lambda r: r.oldest(Status.WAITING, "b"))) == []
+    assert read(lambda r: r.ordinals(Status.QUEUED, "b", 0, 10)) == [3, 9]
+
+
+def test_the_entry_points_of_a_status_are_listed(filled) -> None:
+    read = filled.store.read
+    assert sorted(read(lambda r: r.entry_points(Status.RUNNING))) == ["a", "b"]
+    assert read(lambda r: r.entry_points(Status.WAITING)) == []
 
 
 def test_counts_by_status(filled) -> None:
@@ -123,7 +131,9 @@ def test_an_empty_store_answers_every_question(bench) -> None:
         return (
             reader.execution("no"),
             reader.executions(status=Status.QUEUED),
-            reader.unfinished("no"),
+            reader.oldest(Status.QUEUED, "no"),
+            reader.timers("no"),
+            reader.noted_plan("no"),
             reader.events(0, 10),
             reader.oldest_event(),
             reader.last_event(),
@@ -132,7 +142,7 @@ def test_an_empty_store_answers_every_question(bench) -> None:
             reader.cursor("c"),
         )
 
-    assert bench.store.read(ask) == (None, [], [], [], 1, 0, None, None, (0, None))
+    assert bench.store.read(ask) == (None, [], [], [], b"", [], 1, 0, None, None, (0, None))
 
 
 def test_a_reader_cannot_write(bench) -> None:

@@ -20,7 +20,7 @@ from greenroom.protocol.commit import (
     Summary,
 )
 from greenroom.protocol.events import EventBody
-from greenroom.protocol.execution import TERMINAL, Accepted, Status
+from greenroom.protocol.execution import Accepted, Status
 from greenroom.protocol.patch import Cause, JournalRecord, Patch
 from greenroom.storage.check import check
 from greenroom.storage.lmdb_store import open_store
@@ -242,12 +242,11 @@ class StoreMachine(RuleBasedStateMachine):
             assert {one.summary.execution_id: one.seq for one in found} == self.seqs
             statuses = {one.summary.execution_id: one.summary.status for one in found}
             assert statuses == self.statuses
-            unfinished = store.read(lambda reader: reader.unfinished("ep"))
-            assert [one.ordinal for one in unfinished] == sorted(
-                self.ordinals[name]
-                for name, status in self.statuses.items()
-                if status not in TERMINAL
-            )
+            for status in Status:
+                found = store.read(lambda reader, s=status: reader.oldest(s, "ep"))
+                assert [one.ordinal for one in found] == sorted(
+                    self.ordinals[name] for name, at in self.statuses.items() if at is status
+                )
             assert store.read(lambda reader: reader.last_event()) == self.events
             assert store.read(lambda reader: reader.cursor("reader"))[0] == self.cursor
             for place, (value, version) in self.values.items():

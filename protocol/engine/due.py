@@ -1,0 +1,58 @@
+"""When something comes due of an execution: one time for each, and the rule of when it has come.
+
+While an execution is RUNNING it is in memory, and so is its timer. In every other status the time
+is kept in the store, in the index of what comes due, so that a hundred thousand who wait cost
+nothing and no restart forgets one.
+"""
+
+import msgspec
+
+from greenroom.protocol.execution import TERMINAL, ExecutionState, Phase, Status
+from greenroom.protocol.patch import Patch, apply
+from greenroom.protocol.timers import TimerMove, microseconds
+
+_WITH_DUE = frozenset({Phase.BACKOFF, Phase.SLEEPING})
+
+
+def due_at(state: ExecutionState) -> float | None:
+    """Return when the first thing comes due of an execution (wall UTC seconds), None for never."""
+    if state.status in TERMINAL:
+        return None
+    first: float | None = None
+    for token in state.tokens.values():
+        if token.due is not None and token.phase in _WITH_DUE:
+            first = token.due if first is None else min(first, token.due)
+    return first
+
+
+def is_due(due: float, now: float) -> bool:
+    """Say whether `due` has come, to the microsecond: as the index of what comes due sees it."""
+    return microseconds(due) <= microseconds(now)
+
+
+def stored_due(state: ExecutionState) -> float | None:
+    """Return the time that the store's index holds for an execution, None when it is not there."""
+    return None if state.status is Status.RUNNING else due_at(state)
+
+
+def timer_move(state: ExecutionState | None, patch: Patch) -> TimerMove | None:
+    """Return how `patch` changes the store's index, None when it does not. `state` is only read."""
+    before = None if state is None else stored_due(state)
+    after = None if _runs_after(state, patch) else stored_due(_outline(state, patch))
+    return None if before == after else TimerMove(before, after)
+
+
+def _runs_after(state: ExecutionState | None, patch: Patch) -> bool:
+    if patch.status is not None:
+        return patch.status is Status.RUNNING
+    return state is not None and state.status is Status.RUNNING
+
+
+def _outline(state: ExecutionState | None, patch: Patch) -> ExecutionState:
+    """The state after `patch`, without what grows and no due time depends on."""
+    if state is None:
+        return apply(None, patch, 1)
+    outline = msgspec.structs.replace(
+        state, tokens=state.tokens.copy(), memory={}, visits={}, path=[], retry_details={}
+    )
+    return apply(outline, patch, state.seq + 1)
