@@ -97,8 +97,8 @@ class Commit(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=
     """One transaction's worth of change.
 
     With `record`: one step of an execution. `ordinal` 0 accepts a new execution (expected_seq 0)
-    and the writer assigns the ordinal. Without `record`: events, state writes or a cursor move on
-    their own.
+    and the writer assigns the ordinal. With `delete`: a settled execution leaves the store. With
+    neither: events, state writes or a cursor move on their own.
     """
 
     commit_id: int  # the sender's own number; comes back in the outcome
@@ -117,6 +117,7 @@ class Commit(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=
     cursor: CursorMove | None = None
     notes: tuple[msgspec.Raw, ...] = ()  # encoded decisions.Note, with a record that counts them
     timer: TimerMove | None = None  # of the execution, when the time at which it comes due changes
+    delete: bool = False
 
 
 class OutcomeKind(StrEnum):

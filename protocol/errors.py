@@ -7,6 +7,7 @@ GreenroomError
 |  |- ExecutionNotFound
 |- RuntimeStateError          the call does not fit the runtime's present state
 |  |- RuntimeNotRunning  RuntimeIsRunning  RuntimeStopped  IdempotencyConflict  NotResumable
+|  |- NotDeletable
 |- AdmissionError             refused now, may work later
 |  |- Overloaded  RateLimited  StreamUnavailable
 |- StorageError

@@ -109,6 +109,7 @@ SNAPSHOT_PATCH_BYTES: Final = 64 * 1024  # patches since the last snapshot befor
 EXECUTION_RESULTS_DEFAULT: Final = 1_000
 EXECUTION_RESULTS_MAX: Final = 10_000_000
 LIST_PAGE_DEFAULT: Final = 100
+LIST_PAGE_MAX: Final = 10_000
 STORE_TEXT_CHARS_MAX: Final = 1024  # of a key, an owner, a namespace or a consumer's name
 RECORD_BYTES_MAX: Final = 256 * 1024 * 1024  # a record holds the new memory values of one step
 SNAPSHOT_BYTES_MAX: Final = 1024 * 1024 * 1024

@@ -95,6 +95,12 @@ class ResumeExecution(Message, frozen=True, tag="resume_execution"):
     memory: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
 
 
+class DeleteExecution(Message, frozen=True, tag="delete_execution"):
+    """Asked: True after the commit that deleted it, False when it is unknown or not settled."""
+
+    execution_id: str
+
+
 class TimerFired(Message, frozen=True, tag="timer_fired"):
     """Something of the stream's executions may have come due."""
 
@@ -146,6 +152,7 @@ StreamMessage = (
     | CancelExecution
     | PauseExecution
     | ResumeExecution
+    | DeleteExecution
     | TimerFired
     | PermitFreed
     | TurnsGranted

@@ -4,6 +4,7 @@ sides.
 Reads everything, so its cost grows with the store.
 """
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,11 +21,14 @@ from greenroom.storage.environment import DATA_NAME
 from greenroom.storage.executions import is_terminal, last_seq
 from greenroom.storage.keys import (
     KEY_END,
+    RUNS_START,
     claim_key,
     entry_digest,
     expiry_key,
     finished_key,
+    goal_key,
     pack_number,
+    run_key,
     scope_key,
     split_expiry_key,
     status_key,
@@ -89,7 +93,11 @@ def verify_pages(path: str | Path) -> list[str]:
 def _check(reader: Reader) -> list[str]:
     txn = reader.transaction
     problems: list[str] = []
-    for part in (_executions, _orphans, _indexes, _timers, _events, _claims, _state, _small_tables):
+    parts = (
+        *(_executions, _orphans, _indexes, _timers, _goals),
+        *(_events, _claims, _state, _small_tables),
+    )
+    for part in parts:
         try:
             for problem in part(txn):
                 problems.append(problem)
@@ -203,6 +211,36 @@ def _timers(txn: Transaction) -> Iterator[str]:
             due is None or microseconds(due) != due_us
         ):
             yield f"timers: execution {state.accepted.execution_id} is not due at {due_us}"
+
+
+def _goals(txn: Transaction) -> Iterator[str]:
+    """Each execution lies in a run of its goal, each run but the newest holds one, and has both
+    its keys.
+    """
+    firsts: list[int] = []
+    goals: list[str] = []
+    for key, raw in _all(txn, Table.GOALS):
+        first = unpack_number(key[-8:])
+        if not key.startswith(RUNS_START):
+            goal = txn.get(Table.GOALS, run_key(first))
+            if goal is None or key != goal_key(goal.decode(), first):
+                yield f"goals: no run of that goal begins at number {first}"
+            continue
+        firsts.append(first)
+        goals.append(raw.decode())
+        if txn.get(Table.GOALS, goal_key(goals[-1], first)) is None:
+            yield f"goals: the run that begins at number {first} is not found by its goal"
+    held = [0] * len(firsts)
+    for number, raw in _all(txn, Table.SUMMARIES):
+        place = bisect_right(firsts, unpack_number(number)) - 1
+        summary = unpack_summary(raw)[1]
+        if place < 0 or goals[place] != summary.goal_id:
+            yield f"execution {summary.execution_id}: is not in a run of its goal"
+        else:
+            held[place] += 1
+    for first, count in zip(firsts[:-1], held[:-1], strict=True):
+        if not count:
+            yield f"goals: the run that begins at number {first} holds nothing"
 
 
 def _events(txn: Transaction) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from greenroom.protocol.commit import Summary
 from greenroom.protocol.errors import StoreCorrupt
 from greenroom.protocol.execution import SETTLED, TERMINAL, Status
+from greenroom.storage import goals
 from greenroom.storage.keys import (
     NUMBER_MAX,
     SEQ_MAX,
@@ -119,20 +120,29 @@ def drop_oldest(txn: Transaction, entry: bytes, excess: int) -> list[int]:
     dropped: list[int] = []
     for key, _ in txn.range(Table.FINISHED, start, stop, excess):
         ordinal = unpack_finished_key(key)[2]
-        number = pack_number(ordinal)
-        raw = txn.get(Table.SUMMARIES, number)
-        if raw is None:
-            raise StoreCorrupt(
-                f"execution number {ordinal} is indexed as finished, without a summary"
-            )
-        summary = unpack_summary(raw)[1]
-        txn.delete(Table.FINISHED, key)
-        txn.delete(Table.STATUSES, status_key(summary.status, entry, ordinal))
-        txn.delete(Table.SUMMARIES, number)
-        txn.delete(Table.IDS, text_key(summary.execution_id))
-        txn.put(Table.GARBAGE, number, b"")
+        drop(txn, ordinal)
         dropped.append(ordinal)
     return dropped
+
+
+def drop(txn: Transaction, ordinal: int) -> None:
+    """Drop one execution: it vanishes from every listing at once, its journal is left to `sweep`.
+
+    Claims of idempotency keys stay their own time. Raises StoreCorrupt when there is none.
+    """
+    number = pack_number(ordinal)
+    raw = txn.get(Table.SUMMARIES, number)
+    if raw is None:
+        raise StoreCorrupt(f"execution number {ordinal} is to be dropped, and has no summary")
+    mark, summary = unpack_summary(raw)
+    entry = entry_digest(summary.entry_point)
+    if mark:
+        txn.delete(Table.FINISHED, finished_key(entry, mark, ordinal))
+    txn.delete(Table.STATUSES, status_key(summary.status, entry, ordinal))
+    txn.delete(Table.SUMMARIES, number)
+    txn.delete(Table.IDS, text_key(summary.execution_id))
+    goals.left(txn, ordinal)
+    txn.put(Table.GARBAGE, number, b"")
 
 
 def sweep(txn: Transaction, limit: int) -> bool:

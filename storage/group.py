@@ -10,7 +10,8 @@ import msgspec
 
 from greenroom.protocol.commit import Commit, CommitOutcome, OutcomeKind, Summary
 from greenroom.protocol.errors import CommitRefused, Fenced, IdempotencyConflict, VersionConflict
-from greenroom.storage import claims, cursors, executions, notes, state, timers
+from greenroom.protocol.execution import SETTLED
+from greenroom.storage import claims, cursors, executions, goals, notes, state, timers
 from greenroom.storage.event_appender import EventAppender
 from greenroom.storage.executions import AT_REST, Head
 from greenroom.storage.keys import entry_digest, journal_key, pack_number
@@ -49,6 +50,7 @@ class Group:
         self._claims = view.claims
         self._claims_added = 0
         self._garbage = view.garbage
+        self._goal = view.goal
         self.applied = 0
         self.claims_evicted = 0
         self.executions_pruned = 0
@@ -62,7 +64,7 @@ class Group:
                 text = f"incarnation {commit.incarnation} of {stream!r} was replaced by {fence}"
                 return refused(commit, Fenced.code, text)
         head: Head | None = None
-        if commit.record is not None:
+        if commit.record is not None or commit.delete:
             if commit.ordinal:
                 head = self._head(commit.ordinal)
                 if (
@@ -78,7 +80,7 @@ class Group:
                 outcome = self._existing(commit)
                 if outcome is not None:
                     return outcome
-        outcome = self._check(commit)
+        outcome = self._check(commit, head)
         if outcome is not None:
             return outcome
         return self._put(commit, head)
@@ -122,6 +124,7 @@ class Group:
         view.state_version = self._state_version
         view.claims = self._claims
         view.garbage = self._garbage
+        view.goal = self._goal
 
     # Checks: none of them puts anything.
 
@@ -182,10 +185,14 @@ class Group:
         text = f"execution id {commit.execution_id} belongs to another entry point"
         return refused(commit, VersionConflict.code, text)
 
-    def _check(self, commit: Commit) -> CommitOutcome | None:
-        """The checks that do not depend on the execution's head; the cheap ones first."""
+    def _check(self, commit: Commit, head: Head | None) -> CommitOutcome | None:
+        """What is left to check once the commit follows its head; the cheap checks first."""
         record = commit.record
-        if record is None:
+        if commit.delete:
+            if record is not None or head is None or head.status not in SETTLED:
+                text = "only a settled execution can be deleted, by a commit without a record"
+                return refused(commit, CommitRefused.code, text)
+        elif record is None:
             of_execution = (commit.summary, commit.snapshot, commit.notes, commit.timer)
             if commit.ordinal or any(of_execution):
                 text = "a commit without a record changes no execution"
@@ -267,8 +274,11 @@ class Group:
                 txn.put(Table.SNAPSHOTS, key, commit.snapshot)
             if commit.notes:
                 notes.put(txn, ordinal, seq, commit.notes)
-            if commit.timer is not None:
-                timers.move(txn, self._entry_of(ordinal), ordinal, commit.timer)
+        elif head is not None:
+            self._delete(ordinal, head)
+        if commit.timer is not None:
+            entry = self._entry_of(ordinal) if head is None else head.entry
+            timers.move(txn, entry, ordinal, commit.timer)
         first_event = self._log.append(commit.events) if commit.events else 0
         version = 0
         if commit.writes:
@@ -312,6 +322,9 @@ class Group:
             counted -= 1 if before else 0
         if head is None:
             executions.insert(self._txn, ordinal, summary, mark)
+            if summary.goal_id != self._goal:
+                goals.begin(self._txn, summary.goal_id, ordinal)
+                self._goal = summary.goal_id
         else:
             executions.update(self._txn, ordinal, head, summary, mark)
         seq = commit.expected_seq + 1
@@ -329,17 +342,26 @@ class Group:
         excess = counted - self._options.results_max
         if excess >= PRUNE_EVERY:
             dropped = executions.drop_oldest(self._txn, entry, min(excess, _PRUNE_MAX))
-            for ordinal in dropped:
-                self._heads[ordinal] = None
-            if max(dropped) == self._next_ordinal - 1:
-                # The next ordinal is read from the summaries at opening, and must not be given
-                # twice.
-                cursors.set_number(self._txn, ORDINAL_FLOOR, max(dropped))
+            self._forget(dropped)
             counted -= len(dropped)
             self.executions_pruned += len(dropped)
-            self._garbage = True
         newest = mark or self._finished_of(entry)[1]
         self._finished[entry] = (counted, newest)
+
+    def _delete(self, ordinal: int, head: Head) -> None:
+        if head.mark:
+            counted, newest = self._finished_of(head.entry)
+            self._finished[head.entry] = (counted - 1, newest)
+        executions.drop(self._txn, ordinal)
+        self._forget([ordinal])
+
+    def _forget(self, dropped: list[int]) -> None:
+        for ordinal in dropped:
+            self._heads[ordinal] = None
+        if max(dropped) == self._next_ordinal - 1:
+            # The next ordinal is read from the summaries at opening, and must not be given twice.
+            cursors.set_number(self._txn, ORDINAL_FLOOR, max(dropped))
+        self._garbage = True
 
 
 def _is_of(summary: Summary, head: Head) -> bool:

@@ -20,6 +20,9 @@ from greenroom.protocol.timers import microseconds
 NUMBER_MAX: Final = 2**64 - 1
 SEQ_MAX: Final = 2**32 - 1
 KEY_END: Final = b"\xff" * 255  # above every key of every table
+RUNS_START: Final = b"o"  # of the keys of goals by ordinal
+RUNS_END: Final = b"p"
+_MICROSECONDS: Final = 1_000_000
 
 _number: Final = Struct(">Q")
 _journal: Final = Struct(">QI")
@@ -98,10 +101,20 @@ def unpack_timer_key(key: bytes) -> tuple[bytes, int, int]:
     return entry, due, ordinal
 
 
+def run_key(first: int) -> bytes:
+    """Key of the run of one goal's executions that begins at that ordinal."""
+    return RUNS_START + _number.pack(first)
+
+
+def goal_key(goal_id: str, first: int) -> bytes:
+    """Key by which the runs of a goal are found."""
+    return b"g" + entry_digest(goal_id) + _number.pack(first)
+
+
 @lru_cache(maxsize=4096)
 def entry_digest(entry_point: str) -> bytes:
-    """Eight bytes that stand for an entry point in index keys; readers compare the full text in
-    the summary.
+    """Eight bytes that stand for an entry point, or a goal, in index keys; readers compare the
+    full text.
     """
     return blake2b(entry_point.encode(), digest_size=8).digest()
 

@@ -1,20 +1,26 @@
 """What may be read of a store, within one consistent state. Nothing here changes anything."""
 
-from collections.abc import Sequence
-from heapq import merge
-from itertools import islice
 from typing import NamedTuple
 
 import msgspec
 
 from greenroom.protocol.commit import StateKey, Summary
 from greenroom.protocol.decisions import Note
-from greenroom.protocol.errors import StoreCorrupt
 from greenroom.protocol.events import EventBody
 from greenroom.protocol.execution import ExecutionState, Status
 from greenroom.protocol.limits import LIST_PAGE_DEFAULT, NODE_NOTES_MAX
 from greenroom.protocol.patch import JournalRecord
-from greenroom.storage import claims, cursors, events, executions, journal, notes, state, timers
+from greenroom.storage import (
+    claims,
+    cursors,
+    events,
+    executions,
+    journal,
+    listing,
+    notes,
+    state,
+    timers,
+)
 from greenroom.storage.journal import Loaded
 from greenroom.storage.keys import (
     NUMBER_MAX,
@@ -22,16 +28,12 @@ from greenroom.storage.keys import (
     journal_key,
     pack_number,
     status_key,
-    status_prefix,
     unpack_number,
     unpack_status_key,
 )
 from greenroom.storage.records import ClaimEntry, unpack_summary
 from greenroom.storage.tables import Table, Transaction
 from greenroom.storage.timers import Timer
-
-_LOWEST = b"\0" * 8
-_HIGHEST = b"\xff" * 8
 
 
 class StoredExecution(NamedTuple):
@@ -62,7 +64,7 @@ class Reader:
     def execution_at(self, ordinal: int) -> StoredExecution | None:
         """Return the execution of that ordinal, None when there is none."""
         raw = self.transaction.get(Table.SUMMARIES, pack_number(ordinal))
-        return None if raw is None else self._stored(ordinal, raw)
+        return None if raw is None else self._stored(ordinal, unpack_summary(raw)[1])
 
     def load(self, ordinal: int, seq: int | None = None) -> Loaded:
         """Return the state at `seq` (the newest by default), and how much was recorded since its
@@ -107,7 +109,7 @@ class Reader:
         """Return up to `limit` executions with a higher ordinal, in the order of acceptance."""
         start, stop = pack_number(ordinal + 1), pack_number(NUMBER_MAX)
         page = self.transaction.range(Table.SUMMARIES, start, stop, limit)
-        return [self._stored(unpack_number(key), raw) for key, raw in page]
+        return [self._stored(unpack_number(key), unpack_summary(raw)[1]) for key, raw in page]
 
     def oldest(
         self,
@@ -119,7 +121,8 @@ class Reader:
         """Return up to `limit` executions of a status and an entry point with a higher ordinal, in
         that order.
         """
-        return self._pick(self.ordinals(status, entry_point, after_ordinal, limit), entry_point)
+        found = self._named(self.ordinals(status, entry_point, after_ordinal, limit))
+        return [one for one in found if one.summary.entry_point == entry_point]
 
     def ordinals(
         self, status: Status, entry_point: str, after_ordinal: int, limit: int
@@ -134,10 +137,10 @@ class Reader:
     def entry_points(self, status: Status) -> list[str]:
         """Return the entry points that have executions of that status; costs two reads for each."""
         found = []
-        for entry in self._entries(status):
+        for entry in listing.entries_of(self.transaction, status):
             start, stop = status_key(status, entry, 0), status_key(status, entry, NUMBER_MAX)
             page = self.transaction.range(Table.STATUSES, start, stop, 1)
-            (first,) = self._pick([unpack_status_key(key)[2] for key, _ in page], None)
+            (first,) = self._named([unpack_status_key(key)[2] for key, _ in page])
             found.append(first.summary.entry_point)
         return found
 
@@ -155,28 +158,21 @@ class Reader:
         entry_point: str | None = None,
         before_ordinal: int | None = None,
         limit: int = LIST_PAGE_DEFAULT,
+        *,
+        goal_id: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
     ) -> list[StoredExecution]:
         """Return up to `limit` executions, newest first, with a lower ordinal when `before_ordinal`
-        is given.
+        is given; filters are combined, and since <= accepted_at <= until (wall UTC seconds).
 
-        Costs about what it returns: with one filter that much per status or per entry point.
+        Costs about what it returns: with one of status and entry point, that much per status or
+        per entry point. See `listing` for a clock that was set back.
         """
         below = NUMBER_MAX if before_ordinal is None else before_ordinal
-        if status is None and entry_point is None:
-            page = self.transaction.range(
-                Table.SUMMARIES, b"", pack_number(below), limit, reverse=True
-            )
-            return [self._stored(unpack_number(key), raw) for key, raw in page]
-        statuses = tuple(Status) if status is None else (status,)
-        ranges = []
-        for one in statuses:
-            entries = self._entries(one) if entry_point is None else [entry_digest(entry_point)]
-            for entry in entries:
-                start, stop = status_key(one, entry, 0), status_key(one, entry, below)
-                page = self.transaction.range(Table.STATUSES, start, stop, limit, reverse=True)
-                ranges.append([unpack_status_key(key)[2] for key, _ in page])
-        newest = islice(merge(*ranges, reverse=True), limit)
-        return self._pick(newest, entry_point)
+        filters = listing.Filters(status, entry_point, goal_id, since, until)
+        page = listing.page(self.transaction, filters, below, limit)
+        return [self._stored(ordinal, summary) for ordinal, summary in page]
 
     def counts(self, entry_point: str | None = None) -> dict[Status, int]:
         """Return how many executions have each status; cost grows with their number, so not for
@@ -184,7 +180,10 @@ class Reader:
         """
         found = dict.fromkeys(Status, 0)
         for status in Status:
-            entries = self._entries(status) if entry_point is None else [entry_digest(entry_point)]
+            if entry_point is None:
+                entries = listing.entries_of(self.transaction, status)
+            else:
+                entries = [entry_digest(entry_point)]
             for entry in entries:
                 start, stop = status_key(status, entry, 0), status_key(status, entry, NUMBER_MAX)
                 while page := self.transaction.range(Table.STATUSES, start, stop, 1000):
@@ -250,30 +249,9 @@ class Reader:
         """Return a number of the store's own: b"format", b"epoch", ...; 0 when it was never set."""
         return cursors.get_number(self.transaction, name)
 
-    def _stored(self, ordinal: int, raw: bytes) -> StoredExecution:
-        summary = unpack_summary(raw)[1]
+    def _named(self, ordinals: list[int]) -> list[StoredExecution]:
+        txn = self.transaction
+        return [self._stored(one, listing.summary_at(txn, one)) for one in ordinals]
+
+    def _stored(self, ordinal: int, summary: Summary) -> StoredExecution:
         return StoredExecution(ordinal, summary, executions.last_seq(self.transaction, ordinal))
-
-    def _pick(
-        self, ordinals: "islice[int] | Sequence[int]", entry_point: str | None
-    ) -> list[StoredExecution]:
-        found = []
-        for ordinal in ordinals:
-            stored = self.execution_at(ordinal)
-            if stored is None:
-                raise StoreCorrupt(f"execution number {ordinal} is indexed, without a summary")
-            if entry_point is None or stored.summary.entry_point == entry_point:
-                found.append(stored)
-        return found
-
-    def _entries(self, status: Status) -> list[bytes]:
-        """Entry points that have executions of that status: one seek each."""
-        found: list[bytes] = []
-        prefix = status_prefix(status)
-        start = prefix + _LOWEST
-        stop = prefix + b"\xff" * 17
-        while page := self.transaction.range(Table.STATUSES, start, stop, 1):
-            entry = unpack_status_key(page[0][0])[1]
-            found.append(entry)
-            start = prefix + entry + _HIGHEST + b"\0"
-        return found

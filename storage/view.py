@@ -4,7 +4,7 @@ any time.
 
 from typing import Final
 
-from greenroom.storage import cursors, events
+from greenroom.storage import cursors, events, goals
 from greenroom.storage.executions import Head
 from greenroom.storage.keys import NUMBER_MAX, pack_number, unpack_number
 from greenroom.storage.tables import Table, Transaction
@@ -28,6 +28,7 @@ class View:
         "fences",
         "finished",
         "garbage",
+        "goal",
         "heads",
         "next_event",
         "next_ordinal",
@@ -49,6 +50,7 @@ class View:
         self.state_version = cursors.get_number(txn, STATE_VERSION)
         self.claims = txn.count(Table.CLAIMS)
         self.garbage = txn.count(Table.GARBAGE) > 0
+        self.goal = goals.newest(txn)  # of the execution accepted last, perhaps dropped since
 
     def trim(self) -> None:
         """Let the heads go that were added first, while there are too many."""

@@ -20,6 +20,8 @@ from rich.console import Console
 
 from greenroom.actors.host.demo.parent import DemoOptions, run_demo
 from greenroom.actors.host.demo.report import show_report
+from greenroom.actors.host.session_commands import session_app
+from greenroom.actors.host.store_arguments import AsJson, Debug, StoreFolder, existing_store
 from greenroom.protocol.errors import (
     GreenroomError,
     InvalidInput,
@@ -46,8 +48,7 @@ _app = typer.Typer(
     rich_markup_mode=None,
     help="Run, measure and check durable agents. Every command takes --help.",
 )
-
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+_app.add_typer(session_app, name="sessions")
 
 
 def main() -> None:
@@ -112,9 +113,7 @@ def _demo(
     payloads: Annotated[
         Path | None, typer.Option(help="Take GitHub webhook bodies, EVENT.NN.json, from here.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write the result as one JSON object.")
-    ] = False,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> int:
     """Run a triage agent for real: crash it, kill it, watch it recover, and prove it."""
@@ -142,19 +141,13 @@ def _bench(
 
 @_app.command("check")
 def _check(
-    store: Annotated[Path, typer.Argument(help="The folder of the store.")],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write the result as one JSON object.")
-    ] = False,
+    store: StoreFolder,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> int:
     """Read a whole store and list what is wrong with it. Changes nothing."""
-    if not os.path.isdir(store):  # Path.is_dir raises where this process may not look
-        if os.path.lexists(store):
-            raise InvalidInput(f"{store} is not a folder: a store is one")
-        raise StoreNotFound(f"there is no store at {store}")
     try:
-        problems = check_store(store)
+        problems = check_store(existing_store(store))
     except StoreCorrupt as error:
         problems = [str(error)]
     if as_json:

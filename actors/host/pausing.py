@@ -41,7 +41,9 @@ async def resume(
         )
     message = ResumeExecution(execution_id=execution_id, memory=memory)
     if not await wish(assembly, found.entry_point, message):
-        now = summary_of(assembly, execution_id) or found
+        now = summary_of(assembly, execution_id)
+        if now is None:  # it was deleted meanwhile
+            raise ExecutionNotFound(f"there is no execution {execution_id} in the store any more")
         raise NotResumable(execution_id, now.status.value, now.error or "")
 
 

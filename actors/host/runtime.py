@@ -11,6 +11,7 @@ from greenroom.actors.host.people import PeopleCalls
 from greenroom.actors.host.records import RecordCalls
 from greenroom.actors.host.recovery_report import RecoveryReport
 from greenroom.actors.host.registrations import Registrations, check_kind
+from greenroom.actors.host.sessions import SessionCalls
 from greenroom.actors.host.store_factory import StoreFactory, open_durable_store
 from greenroom.actors.host.stream_handle import StreamHandle
 from greenroom.actors.host.streams import StreamFailedHandler
@@ -34,7 +35,7 @@ from greenroom.protocol.goal import Goal
 from greenroom.protocol.graph import GraphSpec
 
 
-class AgentRuntime(WorkCalls, PeopleCalls, RecordCalls):
+class AgentRuntime(WorkCalls, PeopleCalls, RecordCalls, SessionCalls):
     """Runs one agent: a graph of nodes with a goal, served through its entry points.
 
     The constructor validates everything and touches no disk; `start()` opens and locks the store

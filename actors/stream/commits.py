@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from greenroom.actors.stream.live import Live
 from greenroom.protocol.codec import decode_state, encode
 from greenroom.protocol.commit import Commit, IdempotencyClaim, NewEvent, Summary
-from greenroom.protocol.engine.due import timer_move
+from greenroom.protocol.engine.due import stored_due, timer_move
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.ticks import NodeErrored, NodeSucceeded
 from greenroom.protocol.engine.transition import Transition
@@ -18,6 +19,7 @@ from greenroom.protocol.limits import PRIORITY_STEP_S, SNAPSHOT_PATCH_BYTES
 from greenroom.protocol.patch import JournalRecord, apply
 from greenroom.protocol.shared_state import state_changed_events
 from greenroom.protocol.stream_messages import NodeResult, Trigger
+from greenroom.protocol.timers import TimerMove
 from greenroom.storage.store import Store
 
 
@@ -79,6 +81,14 @@ class CommitMaker:
             timer=timer_move(live.state, transition.patch),
         )
 
+    def deletion(self, commit_id: int, live: Live) -> Commit:
+        """The commit by which a settled execution leaves the store."""
+        assert live.state is not None, "what was never accepted is not in the store"
+        commit = deletion_of(live.ordinal, live.state)
+        return replace(
+            commit, commit_id=commit_id, stream=self._stream, incarnation=self._incarnation
+        )
+
     def _of_node(self, live: Live, result: NodeResult, now: float) -> list[NewEvent]:
         """What the node run itself published, and the shared keys that it changed."""
         assert live.state is not None, "only an accepted execution runs nodes"
@@ -104,6 +114,21 @@ class CommitMaker:
             incarnation=self._incarnation,
             events=tuple(NewEvent(Raw(encode(body))) for body in bodies),
         )
+
+
+def deletion_of(ordinal: int, state: ExecutionState) -> Commit:
+    """The commit by which an execution leaves the store that no stream owns."""
+    due = stored_due(state)
+    return Commit(
+        commit_id=0,
+        stream="",
+        incarnation=0,
+        execution_id=state.accepted.execution_id,
+        ordinal=ordinal,
+        expected_seq=state.seq,
+        timer=None if due is None else TimerMove(due, None),
+        delete=True,
+    )
 
 
 def _summary(live: Live, transition: Transition, now: float) -> Summary | None:

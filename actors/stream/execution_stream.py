@@ -23,7 +23,7 @@ from greenroom.actors.stream.roster import Roster
 from greenroom.actors.stream.steps import StepMachine
 from greenroom.actors.stream.timers import Timers
 from greenroom.actors.stream.waiting_line import Place
-from greenroom.actors.stream.wishes import Wish, tick_of_wish
+from greenroom.actors.stream.wishes import ALSO_ENDED, Wish, tick_of_wish
 from greenroom.actors.system.fences import raise_fence
 from greenroom.protocol.commit import CommitOutcome
 from greenroom.protocol.engine.transition import Command, Finish, RunNode, StopNode
@@ -34,6 +34,7 @@ from greenroom.protocol.messages import CommitBatch, ReleaseStream
 from greenroom.protocol.stream_messages import (
     CancelExecution,
     CommitAcks,
+    DeleteExecution,
     Drain,
     NodeResult,
     NodeResults,
@@ -143,7 +144,7 @@ class ExecutionStream(Actor[StreamMessage]):
                 self._parts.permits.pass_on(self.ref)
             case TimerFired():
                 self._timers.look()
-            case CancelExecution() | PauseExecution() | ResumeExecution():
+            case CancelExecution() | PauseExecution() | ResumeExecution() | DeleteExecution():
                 return self._wished(message)
             case TurnsGranted():
                 self._turns_granted(message)
@@ -281,7 +282,7 @@ class ExecutionStream(Actor[StreamMessage]):
         self._parts.permits.clear_suspect(live.execution_id)
 
     def _wished(self, wish: Wish) -> object:
-        live = self._roster.find(wish.execution_id, also_ended=isinstance(wish, ResumeExecution))
+        live = self._roster.find(wish.execution_id, also_ended=isinstance(wish, ALSO_ENDED))
         if live is None:
             return False
         reply = self.defer()

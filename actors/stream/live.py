@@ -2,13 +2,24 @@
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
 
 from greenroom.actors.kernel.actor import Reply
 from greenroom.protocol.commit import Commit, StateKey
 from greenroom.protocol.engine.ticks import Tick
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.execution import ExecutionState
+from greenroom.protocol.patch import Cause, Patch
 from greenroom.protocol.stream_messages import NodeResult, Trigger
+
+DELETED: Final = Transition(Patch(), Cause(tick="delete"), (), ())
+"""In place of what a tick leads to: nothing is left that could change."""
+
+
+class Delete(msgspec.Struct, frozen=True, gc=False):
+    """Someone asked for the execution to leave the store; waits in line like a tick."""
 
 
 @dataclass(slots=True)
@@ -35,7 +46,7 @@ class Live:
 class Pending:
     """A tick that waits for the commit before it, with the node result and the asker behind it."""
 
-    tick: Tick
+    tick: Tick | Delete
     result: NodeResult | None = None
     reply: Reply | None = None
 

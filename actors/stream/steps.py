@@ -9,13 +9,14 @@ from typing import Protocol
 
 from greenroom.actors.kernel.clock import Clock
 from greenroom.actors.stream.commits import CommitMaker
-from greenroom.actors.stream.live import InFlight, Live, Pending, StreamSlot
+from greenroom.actors.stream.live import DELETED, Delete, InFlight, Live, Pending, StreamSlot
 from greenroom.protocol.commit import CommitOutcome, OutcomeKind
 from greenroom.protocol.engine.advance import advance
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.ticks import Hold, NodeErrored, NodeSucceeded, Resume
 from greenroom.protocol.engine.transition import Command, Transition
 from greenroom.protocol.errors import Fenced, GreenroomError, VersionConflict
+from greenroom.protocol.execution import SETTLED
 from greenroom.protocol.patch import apply
 from greenroom.protocol.stream_messages import Trigger
 
@@ -79,13 +80,17 @@ class StepMachine:
 
     def _advance(self, live: Live, pending: Pending, trigger: Trigger | None) -> None:
         if live.state is None and trigger is None:
-            # Its acceptance was refused while this tick waited: there is nothing to cancel.
+            # Its acceptance was refused, or it was deleted, while this tick waited.
             if pending.reply is not None:
                 pending.reply.set(False)
             return
         now = self._clock.now()
+        transition: Transition | None
         try:
-            transition = advance(self._plan, live.state, pending.tick, now)
+            if isinstance(pending.tick, Delete):
+                transition = DELETED if live.state and live.state.status in SETTLED else None
+            else:
+                transition = advance(self._plan, live.state, pending.tick, now)
         except Exception as error:
             # One execution's fault is its own: it is held, and the stream goes on.
             logger.exception("%s: %s failed", live.execution_id, type(pending.tick).__name__)
@@ -97,9 +102,14 @@ class StepMachine:
         slot = self._slot
         commit_id = slot.next_commit_id
         slot.next_commit_id = commit_id + 1
-        # What a run that failed had buffered is dropped, also when the engine found the failure.
-        result = pending.result if transition.closed else None
-        commit = self._maker.step(commit_id, live, transition, now, result=result, trigger=trigger)
+        if transition is DELETED:
+            commit = self._maker.deletion(commit_id, live)
+        else:
+            # What a failed run had buffered is dropped, also when the engine found the failure.
+            result = pending.result if transition.closed else None
+            commit = self._maker.step(
+                commit_id, live, transition, now, result=result, trigger=trigger
+            )
         if trigger is not None:
             slot.accepting[commit_id] = trigger
         flight = InFlight(live, pending, transition, commit)
@@ -153,6 +163,12 @@ class StepMachine:
 
     def _applied(self, flight: InFlight, outcome: CommitOutcome, trigger: Trigger | None) -> None:
         live = flight.live
+        if flight.transition is DELETED:
+            self._owner.settle(live)  # whoever waited still hears of the end
+            live.state = None
+            if flight.pending.reply is not None:
+                flight.pending.reply.set(True)
+            return
         live.ordinal = outcome.ordinal
         live.state = apply(live.state, flight.transition.patch, flight.commit.expected_seq + 1)
         if trigger is not None:
@@ -167,7 +183,8 @@ class StepMachine:
 
     def _refused(self, flight: InFlight, outcome: CommitOutcome) -> None:
         reply = flight.pending.reply
-        if isinstance(flight.pending.tick, Resume) and reply and outcome.code != Fenced.code:
+        gentle = isinstance(flight.pending.tick, Resume | Delete)
+        if gentle and reply and outcome.code != Fenced.code:
             # It had ended, and was pruned meanwhile; or its input is too large. It stays as it was.
             reply.set(False)
             return

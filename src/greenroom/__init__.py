@@ -62,6 +62,8 @@ from greenroom.protocol.people_errors import ExecutionNotFound, NotResumable
 from greenroom.protocol.rate_limit import RateLimit
 from greenroom.protocol.record_errors import TooManyNotes
 from greenroom.protocol.runs import Decision, Outcome, Problem, Run
+from greenroom.protocol.session_errors import NotDeletable
+from greenroom.protocol.sessions import Session, SessionPage, SessionSummary
 
 __version__ = "0.1.0"
 
@@ -108,6 +110,7 @@ __all__ = [
     "NodeFailed",
     "NodeNotFound",
     "NodeSpec",
+    "NotDeletable",
     "NotResumable",
     "Option",
     "Outcome",
@@ -122,6 +125,9 @@ __all__ = [
     "RuntimeIsRunning",
     "RuntimeNotRunning",
     "RuntimeStopped",
+    "Session",
+    "SessionPage",
+    "SessionSummary",
     "Severity",
     "StateConflict",
     "StateScope",

@@ -36,6 +36,7 @@ class Lab:
         store: str = "store",
         max_steps: int = 100,
         terminal: Iterable[str] = (),
+        pauses: Iterable[str] = (),
         **settings: Any,
     ) -> AgentRuntime:
         """A runtime that is not started.
@@ -51,6 +52,7 @@ class Lab:
             nodes=declared,
             edges=list(edges),
             terminal_nodes=list(terminal),
+            pause_nodes=list(pauses),
             max_steps=max_steps,
         )
         path = self.folder / store

@@ -20,7 +20,7 @@ from greenroom.protocol.commit import (
     Summary,
 )
 from greenroom.protocol.events import EventBody
-from greenroom.protocol.execution import Accepted, Status
+from greenroom.protocol.execution import SETTLED, Accepted, Status
 from greenroom.protocol.patch import Cause, JournalRecord, Patch
 from greenroom.storage.check import check
 from greenroom.storage.lmdb_store import open_store
@@ -53,6 +53,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.seqs: dict[str, int] = {}  # by execution
         self.statuses: dict[str, Status] = {}
         self.ordinals: dict[str, int] = {}
+        self.accepted = 0
+        self.goals: dict[str, str] = {}
         self.values: dict[tuple[str, str, str], tuple[object, int]] = {}
         self.version = 0
         self.events = 0
@@ -81,11 +83,11 @@ class StoreMachine(RuleBasedStateMachine):
             )
         )
 
-    def _summary(self, name: str, status: Status) -> Summary:
+    def _summary(self, name: str, status: Status, goal: str = "g") -> Summary:
         return Summary(
             execution_id=name,
             entry_point="ep",
-            goal_id="g",
+            goal_id=goal,
             correlation_id="c",
             status=status,
             accepted_at=1.0,
@@ -98,8 +100,8 @@ class StoreMachine(RuleBasedStateMachine):
             for one in range(count)
         )
 
-    @rule(name=NAMES, count=st.integers(0, 3), stale=st.booleans())
-    def accept(self, name: str, count: int, stale: bool) -> None:
+    @rule(name=NAMES, count=st.integers(0, 3), stale=st.booleans(), goal=st.sampled_from("gh"))
+    def accept(self, name: str, count: int, stale: bool, goal: str) -> None:
         accepted = Accepted(
             execution_id=name,
             entry_point="ep",
@@ -116,11 +118,13 @@ class StoreMachine(RuleBasedStateMachine):
             incarnation=self.fence - stale,
             execution_id=name,
             record=self._record(1, accepted=accepted, status=Status.QUEUED),
-            summary=self._summary(name, Status.QUEUED),
+            summary=self._summary(name, Status.QUEUED, goal),
             events=self._events(count),
         )
         if expected == "applied":
-            self.ordinals[name] = len(self.ordinals) + 1
+            self.accepted += 1
+            self.ordinals[name] = self.accepted
+            self.goals[name] = goal
             self.seqs[name] = 1
             self.statuses[name] = Status.QUEUED
             self.events += count
@@ -143,13 +147,30 @@ class StoreMachine(RuleBasedStateMachine):
             ordinal=self.ordinals.get(name, 77),
             expected_seq=seq - 1,
             record=self._record(seq, status=status, steps=1),
-            summary=status and self._summary(name, status),
+            summary=status and self._summary(name, status, self.goals.get(name, "g")),
             events=self._events(count),
         )
         if right:
             self.seqs[name] = seq
             self.statuses[name] = status or self.statuses[name]
             self.events += count
+
+    @rule(name=NAMES, behind=st.booleans())
+    def delete(self, name: str, behind: bool) -> None:
+        self._flush()  # what is sent once more must not be about another one of the same name
+        right = not behind and self.statuses.get(name) in SETTLED
+        self._commit(
+            "applied" if right else "refused",
+            incarnation=self.fence,
+            execution_id=name,
+            ordinal=self.ordinals.get(name, 77),
+            expected_seq=self.seqs.get(name, 1) - behind,
+            delete=True,
+        )
+        self._flush()
+        if right:
+            for known in (self.seqs, self.statuses, self.ordinals, self.goals):
+                del known[name]
 
     @rule(scope=SCOPES, key=KEYS, value=st.none() | st.integers(0, 9), stale=st.booleans())
     def write(self, scope: tuple[str, str], key: str, value: int | None, stale: bool) -> None:
@@ -247,6 +268,10 @@ class StoreMachine(RuleBasedStateMachine):
                 assert [one.ordinal for one in found] == sorted(
                     self.ordinals[name] for name, at in self.statuses.items() if at is status
                 )
+            of_goal = store.read(lambda reader: reader.executions(goal_id="h"))
+            assert {one.summary.execution_id for one in of_goal} == {
+                name for name, goal in self.goals.items() if goal == "h"
+            }
             assert store.read(lambda reader: reader.last_event()) == self.events
             assert store.read(lambda reader: reader.cursor("reader"))[0] == self.cursor
             for place, (value, version) in self.values.items():

@@ -1,0 +1,154 @@
+"""`greenroom sessions`: what a store holds, also while another process writes to it."""
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+import typer
+
+from greenroom.actors.host.session_reading import page_in, query_of, session_in
+from greenroom.actors.host.store_arguments import AsJson, Debug, StoreFolder, existing_store
+from greenroom.protocol.errors import InvalidInput
+from greenroom.protocol.limits import LIST_PAGE_DEFAULT
+from greenroom.protocol.people_errors import ExecutionNotFound
+from greenroom.protocol.sessions import Session, SessionPage
+from greenroom.storage.lmdb_store import open_reader
+from greenroom.storage.reader import Reader
+
+T = TypeVar("T")
+
+_VALUE_CHARS: Final = 100  # of a value of the memory; --json has them whole
+
+session_app = typer.Typer(
+    add_completion=False, rich_markup_mode=None, help="List and show the sessions of a store."
+)
+
+
+@session_app.command("list")
+def _list(
+    store: StoreFolder,
+    status: Annotated[str | None, typer.Option(help="Only of this status.")] = None,
+    goal: Annotated[str | None, typer.Option(help="Only of the goal with this id.")] = None,
+    entry_point: Annotated[str | None, typer.Option(help="Only of this entry point.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Accepted at or after: ISO 8601, UTC unless it says so.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Accepted at or before: as --since.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many.")] = LIST_PAGE_DEFAULT,
+    after: Annotated[str | None, typer.Option(help="The mark that ended the page before.")] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """List sessions, newest first. Changes nothing."""
+    query = query_of(
+        status=status,
+        goal_id=goal,
+        entry_point=entry_point,
+        since=_moment("--since", since),
+        until=_moment("--until", until),
+        limit=limit,
+        after=after,
+    )
+    page = read_store(store, partial(page_in, query))
+    if as_json:
+        write_json(page)
+    else:
+        _write_page(page)
+
+
+@session_app.command("show")
+def _show(
+    store: StoreFolder,
+    session: Annotated[str, typer.Argument(help="The id of the session.")],
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Show one session as its last committed step left it. Changes nothing."""
+    found = read_store(store, partial(session_in, session))
+    if found is None:
+        raise ExecutionNotFound(f"there is no session {session!a:.140} in {store}")
+    if as_json:
+        write_json(found)
+    else:
+        _write_session(found)
+
+
+def read_store(store: Path, function: Callable[[Reader], T]) -> T:
+    """Return `function(reader)` over the store at that path."""
+    with closing(open_reader(existing_store(store))) as opened:
+        return opened.read(function)
+
+
+def write_json(found: object) -> None:
+    """Write one JSON object: bytes as base64, times as ISO 8601."""
+    sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+
+
+def write_columns(rows: Sequence[tuple[str, ...]]) -> None:
+    """Write rows of equal length below each other, each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+
+
+def shown_time(moment: datetime) -> str:
+    """The time in UTC, to the second."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks, and without what a terminal would act on."""
+    return "".join(one if one.isprintable() else "?" for one in " ".join(text.split()))
+
+
+def _moment(option: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(f"{option} is {text!a:.60}: give a time as 2026-01-31T12:00") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+def _write_page(page: SessionPage) -> None:
+    if not page.sessions:
+        sys.stdout.write("no sessions found\n")
+        return
+    rows = [("SESSION", "STATUS", "ENTRY POINT", "ACCEPTED", "ERROR")]
+    for one in page.sessions:
+        cells = (one.session_id, one.status.value, one.entry_point, shown_time(one.accepted_at))
+        rows.append((*cells, one_line(one.error or "")))
+    write_columns(rows)
+    if page.after is not None:
+        sys.stdout.write(f"more: --after {page.after}\n")
+
+
+def _write_session(session: Session) -> None:
+    fields: dict[str, Any] = msgspec.structs.asdict(session)
+    memory = {"input": fields.pop("input_data"), "memory": fields.pop("memory")}
+    for name, value in fields.items():
+        if value not in (None, {}, []):
+            sys.stdout.write(f"{name}: {_shown(value)}\n")
+    for name, values in memory.items():
+        for key, value in values.items():
+            sys.stdout.write(f"{name}.{key}: {_cut(value)}\n")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, datetime):
+        return shown_time(value)
+    if isinstance(value, list):
+        return " -> ".join(map(str, value))
+    return one_line(value) if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _cut(value: object) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= _VALUE_CHARS else f"{text[:_VALUE_CHARS]}..."

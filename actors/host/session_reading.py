@@ -1,0 +1,92 @@
+"""Reading stored sessions: for the facade, and for the command line beside a running process."""
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from greenroom.actors.host.run_queries import seconds, status_of
+from greenroom.actors.host.waiting import may_be_execution
+from greenroom.protocol.errors import InvalidInput
+from greenroom.protocol.execution import Status
+from greenroom.protocol.limits import LIST_PAGE_MAX
+from greenroom.protocol.sessions import Session, SessionPage, session_of, summary_of
+from greenroom.protocol.settings import check_integer
+from greenroom.storage.reader import Reader
+
+_CURSOR: Final = "after-"
+
+
+class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A checked request for one page of sessions. Made by `query_of`."""
+
+    status: Status | None
+    goal_id: str | None
+    entry_point: str | None
+    since: float | None
+    until: float | None
+    limit: int
+    below: int | None
+
+
+def query_of(
+    *,
+    status: Status | str | None,
+    goal_id: str | None,
+    entry_point: str | None,
+    since: datetime | float | None,
+    until: datetime | float | None,
+    limit: int,
+    after: str | None,
+) -> SessionQuery:
+    """Check the arguments of a listing. Raises InvalidConfig, InvalidInput."""
+    check_integer("limit", limit, 1, LIST_PAGE_MAX)
+    return SessionQuery(
+        status=status_of(status),
+        goal_id=goal_id,
+        entry_point=entry_point,
+        since=seconds("since", since),
+        until=seconds("until", until),
+        limit=limit,
+        below=None if after is None else _ordinal(after),
+    )
+
+
+def page_in(query: SessionQuery, reader: Reader) -> SessionPage:
+    """Read one page."""
+    found = reader.executions(
+        query.status,
+        query.entry_point,
+        query.below,
+        query.limit + 1,
+        goal_id=query.goal_id,
+        since=query.since,
+        until=query.until,
+    )
+    shown = found[: query.limit]
+    more = len(found) > query.limit
+    return SessionPage(
+        sessions=[summary_of(one.summary) for one in shown],
+        after=f"{_CURSOR}{shown[-1].ordinal}" if more else None,
+    )
+
+
+def session_in(session_id: str, reader: Reader) -> Session | None:
+    """Read one session; None when there is none of that id. Costs about what its state holds.
+
+    Raises StoreCorrupt when its journal cannot be read.
+    """
+    found = reader.execution(session_id) if may_be_execution(session_id) else None
+    if found is None:
+        return None
+    (first,) = reader.journal(found.ordinal, limit=1)
+    (last,) = reader.journal(found.ordinal, found.seq - 1, limit=1)
+    state = reader.load_state(found.ordinal)
+    return session_of(found.summary, state, first.patch.memory, last.at)
+
+
+def _ordinal(after: object) -> int:
+    number = after.removeprefix(_CURSOR) if isinstance(after, str) else ""
+    if after != f"{_CURSOR}{number}" or not (number.isascii() and number.isdigit()):
+        raise InvalidInput(f"after is {after!a:.80}: give `after` of the page before")
+    return min(int(number), 2**63)

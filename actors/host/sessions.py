@@ -1,0 +1,73 @@
+"""The part of the facade about stored sessions: list them, look at one, delete it."""
+
+from abc import ABC, abstractmethod
+from datetime import datetime
+from functools import partial
+
+from greenroom.actors.host.assembly import Assembly
+from greenroom.actors.host.deleting import delete
+from greenroom.actors.host.session_reading import page_in, query_of, session_in
+from greenroom.protocol.execution import Status
+from greenroom.protocol.limits import LIST_PAGE_DEFAULT
+from greenroom.protocol.sessions import Session, SessionPage
+
+
+class SessionCalls(ABC):
+    """What AgentRuntime offers about sessions. Session ids are execution ids."""
+
+    _assembly: Assembly | None
+
+    @abstractmethod
+    def _running(self) -> Assembly:
+        """The parts of a started runtime. Raises RuntimeNotRunning."""
+
+    def list_sessions(
+        self,
+        status: Status | str | None = None,
+        goal_id: str | None = None,
+        entry_point: str | None = None,
+        since: datetime | float | None = None,
+        until: datetime | float | None = None,
+        limit: int = LIST_PAGE_DEFAULT,
+        after: str | None = None,
+    ) -> SessionPage:
+        """A page of sessions, newest first, of those that pass every filter that is given.
+
+        since <= accepted_at <= until, aware datetimes or UTC seconds. `after` of a page gives the
+        next one. Costs about what it returns, however long sessions are and however many there are.
+        Around a moment at which the wall clock was set back by more than 10 s, a listing by time
+        may miss some.
+        Empty while the runtime is stopped. Any thread. Raises InvalidInput, InvalidConfig.
+        """
+        query = query_of(
+            status=status,
+            goal_id=goal_id,
+            entry_point=entry_point,
+            since=since,
+            until=until,
+            limit=limit,
+            after=after,
+        )
+        assembly = self._assembly
+        if assembly is None:
+            return SessionPage(sessions=[])
+        return assembly.store.read(partial(page_in, query))
+
+    def get_session(self, session_id: str) -> Session | None:
+        """A session as its last committed step left it, in any status, of any process.
+
+        None when it is unknown, was pruned or deleted, and while the runtime is stopped. Costs
+        about what its state holds. Any thread. Raises StoreCorrupt.
+        """
+        assembly = self._assembly
+        return None if assembly is None else assembly.store.read(partial(session_in, session_id))
+
+    async def delete_session(self, session_id: str) -> bool:
+        """Delete a session that has ended, is held or paused; True after the commit, False when
+        there is none of that id.
+
+        Its state, journal and place in every listing go. Its idempotency key stays until it
+        expires, so that a late repeat starts nothing; events stay in the log, and so does what it
+        wrote to shared state. Raises NotDeletable, and as `cancel_execution`.
+        """
+        return await delete(self._running(), session_id)

@@ -1,0 +1,15 @@
+"""Errors of the calls about stored sessions; `errors.py` has the whole tree."""
+
+from greenroom.protocol.errors import RuntimeStateError
+
+
+class NotDeletable(RuntimeStateError):
+    """The session goes on: only one that has ended, is held or paused can be deleted."""
+
+    code = "not_deletable"
+
+    def __init__(self, session_id: str, status: str) -> None:
+        super().__init__(
+            f"session {session_id} is {status} and was not deleted: cancel or pause it first"
+        )
+        self.session_id, self.status = session_id, status

@@ -1,0 +1,129 @@
+"""What a host, or the command line, is shown of stored executions. Session id == execution id."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from greenroom.protocol.commit import Summary
+from greenroom.protocol.engine.pausing import RESUMABLE
+from greenroom.protocol.execution import ExecutionState, Status
+from greenroom.protocol.values import decode_value
+
+
+class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A session in a listing. `accepted_at` is when it was triggered, `status_since` when it came
+    into its status; both aware, UTC.
+    """
+
+    session_id: str
+    status: Status
+    entry_point: str
+    goal_id: str
+    correlation_id: str
+    accepted_at: datetime
+    status_since: datetime
+    error: str | None = None
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether `resume` can take it up: paused, failed, exhausted or held."""
+        return self.status in RESUMABLE
+
+
+class SessionPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Part of a listing, newest first. `after` is where the next page begins, None when there is
+    none; it stays good whatever is accepted or deleted meanwhile.
+    """
+
+    sessions: list[SessionSummary]
+    after: str | None = None
+
+
+class Session(SessionSummary, frozen=True, kw_only=True):
+    """A session as it stood after its step `seq`, committed at `updated_at`.
+
+    `input_data` is what it was triggered with, `memory` what has become of it. `current_nodes` are
+    where it stands, which of an ended session is where it stopped; empty when completed.
+    `next_due` is when it goes on by itself, if it waits for a time. `run` counts resumes from 1.
+    `steps_executed` counts visits of nodes; `total_retries` the further attempts that the failed
+    attempts in `retry_details`, by node, led to.
+    """
+
+    graph_id: str
+    isolation_level: str
+    priority: int
+    seq: int
+    run: int
+    updated_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    next_due: datetime | None
+    current_nodes: list[str]
+    path: list[str]
+    steps_executed: int
+    node_visit_counts: dict[str, int]
+    total_retries: int
+    retry_details: dict[str, int]
+    total_latency_ms: int
+    input_data: dict[str, Any]
+    memory: dict[str, Any]
+
+
+def summary_of(summary: Summary) -> SessionSummary:
+    """Return what a listing shows."""
+    return SessionSummary(**_shown(summary))
+
+
+def session_of(
+    summary: Summary,
+    state: ExecutionState,
+    input_memory: dict[str, msgspec.Raw],
+    updated_at: float,
+) -> Session:
+    """Return the whole session, with values of its own. `updated_at` is wall UTC seconds."""
+    accepted = state.accepted
+    dues = [token.due for token in state.tokens.values() if token.due is not None]
+    return Session(
+        **_shown(summary),
+        graph_id=accepted.graph_id,
+        isolation_level=accepted.isolation,
+        priority=accepted.priority,
+        seq=state.seq,
+        run=state.run,
+        updated_at=moment(updated_at),
+        started_at=None if state.started_at is None else moment(state.started_at),
+        ended_at=None if state.ended_at is None else moment(state.ended_at),
+        next_due=moment(min(dues)) if dues else None,
+        current_nodes=[token.node for token in state.tokens.values()],
+        path=list(state.path),
+        steps_executed=state.steps,
+        node_visit_counts=dict(state.visits),
+        total_retries=state.retries,
+        retry_details=dict(state.retry_details),
+        total_latency_ms=state.latency_ms,
+        input_data=_decoded(input_memory),
+        memory=_decoded(state.memory),
+    )
+
+
+def moment(seconds: float) -> datetime:
+    """Return wall UTC seconds as an aware datetime."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _shown(summary: Summary) -> dict[str, Any]:
+    return {
+        "session_id": summary.execution_id,
+        "status": summary.status,
+        "entry_point": summary.entry_point,
+        "goal_id": summary.goal_id,
+        "correlation_id": summary.correlation_id,
+        "accepted_at": moment(summary.accepted_at),
+        "status_since": moment(summary.updated_at),
+        "error": summary.error,
+    }
+
+
+def _decoded(memory: dict[str, msgspec.Raw]) -> dict[str, Any]:
+    return {key: decode_value(raw) for key, raw in memory.items()}
