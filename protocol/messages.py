@@ -34,11 +34,11 @@ class RaiseFence(Message, frozen=True, tag="raise_fence"):
     stream: str
 
 
-class NotePlan(Message, frozen=True, tag="note_plan"):
-    """Asked: every waiting execution of the stream fits the graph with that digest (None)."""
+class NoteNodes(Message, frozen=True, tag="note_nodes"):
+    """Asked: every waiting execution of the stream stands at one of these nodes (None)."""
 
     stream: str
-    digest: bytes
+    nodes: tuple[str, ...]
 
 
 class Barrier(Message, frozen=True, tag="barrier"):
@@ -55,7 +55,7 @@ class StoreProbe(Message, frozen=True, tag="store_probe"):
     """Time to see whether a store that refused writes takes them again."""
 
 
-WriterMessage = CommitBatch | CommitNow | RaiseFence | NotePlan | Barrier | DropCursor | StoreProbe
+WriterMessage = CommitBatch | CommitNow | RaiseFence | NoteNodes | Barrier | DropCursor | StoreProbe
 
 
 # --- to the state manager

@@ -117,9 +117,9 @@ class StoreCore(ABC):
 
         return self._change(change)
 
-    def note_plan(self, stream: str, digest: bytes) -> None:
-        """Remember the graph that a stream's waiting executions fit; see `store.Store`."""
-        self._change(lambda txn: cursors.set_plan(txn, stream, digest))
+    def note_nodes(self, stream: str, nodes: tuple[str, ...]) -> None:
+        """Remember where a stream's executions may wait; see `store.Store`."""
+        self._change(lambda txn: cursors.set_nodes(txn, stream, nodes))
 
     def drop_cursor(self, consumer: str) -> bool:
         """Forget a log consumer; see `store.Store`."""

@@ -53,19 +53,19 @@ def fence(txn: Transaction, stream: str) -> int:
 
 def set_fence(txn: Transaction, stream: str, incarnation: int) -> None:
     """Store the present incarnation of `stream`."""
-    entry = FenceEntry(stream, incarnation, plan(txn, stream))
+    entry = FenceEntry(stream, incarnation, nodes(txn, stream))
     txn.put(Table.FENCES, text_key(stream), encode(entry))
 
 
-def plan(txn: Transaction, stream: str) -> bytes:
-    """Return the digest of the graph that all waiting executions of `stream` are known to fit."""
+def nodes(txn: Transaction, stream: str) -> tuple[str, ...]:
+    """Return the nodes at which executions of `stream` may wait."""
     raw = txn.get(Table.FENCES, text_key(stream))
-    return b"" if raw is None else decode_fence(raw).plan
+    return () if raw is None else decode_fence(raw).nodes
 
 
-def set_plan(txn: Transaction, stream: str, digest: bytes) -> None:
-    """Store that digest."""
-    entry = FenceEntry(stream, fence(txn, stream), digest)
+def set_nodes(txn: Transaction, stream: str, nodes: tuple[str, ...]) -> None:
+    """Store those nodes."""
+    entry = FenceEntry(stream, fence(txn, stream), nodes)
     txn.put(Table.FENCES, text_key(stream), encode(entry))
 
 

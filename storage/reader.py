@@ -148,9 +148,9 @@ class Reader:
         """Return what comes due first of an entry point's executions, but of those that run."""
         return timers.first(self.transaction, entry_digest(entry_point), limit)
 
-    def noted_plan(self, entry_point: str) -> bytes:
-        """Return what `note_plan` stored for an entry point, b"" when it never did."""
-        return cursors.plan(self.transaction, entry_point)
+    def noted_nodes(self, entry_point: str) -> tuple[str, ...]:
+        """Return what `note_nodes` stored for an entry point, () when it never did."""
+        return cursors.nodes(self.transaction, entry_point)
 
     def executions(
         self,

@@ -54,11 +54,11 @@ class CursorEntry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class FenceEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A stream's present incarnation, and the graph that its waiting executions fit."""
+    """A stream's present incarnation, and the nodes at which its executions may wait."""
 
     stream: str
     incarnation: int
-    plan: bytes = b""  # digest
+    nodes: tuple[str, ...] = ()
 
 
 decode_state_entry: Final = msgspec.msgpack.Decoder(StateEntry).decode

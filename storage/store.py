@@ -59,8 +59,8 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store(Protocol):
-    """One open store. `commit`, `raise_fence`, `note_plan`, `drop_cursor`, `mark_clean` and `probe`
-    belong to the writer's thread, the rest to any.
+    """One open store. `commit`, `raise_fence`, `note_nodes`, `drop_cursor`, `mark_clean` and
+    `probe` belong to the writer's thread, the rest to any.
 
     Every method raises StoreClosed after `close`, and in a process forked from the one that opened
     the store.
@@ -103,9 +103,9 @@ class Store(Protocol):
         """
         ...
 
-    def note_plan(self, stream: str, digest: bytes) -> None:
-        """Remember that every waiting execution of `stream` fits the graph with that digest, so
-        that the next start need not look. Raises StoreUnavailable.
+    def note_nodes(self, stream: str, nodes: tuple[str, ...]) -> None:
+        """Remember that every waiting execution of `stream` stands at one of these nodes: a start
+        whose graph has all of them need not look at any. Raises StoreUnavailable.
         """
         ...
 

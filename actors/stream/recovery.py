@@ -14,11 +14,11 @@ from greenroom.actors.stream.admission_desk import AdmissionDesk
 from greenroom.actors.stream.live import Live, Pending
 from greenroom.actors.stream.parts import RecoveredCounts, StreamParts
 from greenroom.actors.stream.waiting_line import Place
+from greenroom.actors.system.fences import note_nodes
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.ticks import Hold, Recover
-from greenroom.protocol.errors import StoreCorrupt, StoreUnavailable
+from greenroom.protocol.errors import StoreCorrupt
 from greenroom.protocol.execution import TERMINAL, ExecutionState, Phase, Status
-from greenroom.protocol.messages import NotePlan
 from greenroom.storage.journal import Loaded
 from greenroom.storage.reader import Reader, StoredExecution
 
@@ -51,7 +51,7 @@ async def recover(
     """Take up every unfinished execution of the entry point. `parts.recovered` gets the counts.
 
     Only what runs is brought to memory, and last of all: its first commits change what the others
-    are read from. What waits is counted, and looked at only when the graph is another one.
+    are read from. What waits is counted, and looked at only when the graph lacks a node.
     """
     counts = parts.recovered = RecoveredCounts()
     counts.paused = await _count(parts, Status.PAUSED)
@@ -116,28 +116,25 @@ def _place(found: StoredExecution) -> Place:
 async def _check_waiting(stream: Recovering, parts: StreamParts, counts: RecoveredCounts) -> None:
     """Hold those among the waiting that today's graph cannot take on.
 
-    Nothing is read when the last start found that all of them fit this very graph.
+    None is read unless the graph lacks a node at which executions may wait.
     """
-    name, digest = parts.entry_point.id, parts.plan.digest
-    if parts.store.read(lambda reader: reader.noted_plan(name)) == digest:
-        return
-    readable = True
-    async for page in _pages(stream, parts, Status.WAITING):
-        for found, loaded in parts.store.read(partial(_load_all, page)):
-            reason = UNREADABLE if loaded is None else _why_not(parts, parts.plan, loaded.state)
-            if reason is None:
-                continue
-            counts.waiting -= 1
-            counts.held[found.summary.execution_id] = reason
-            if loaded is None:
-                readable = False
-            else:
-                _hold(stream, found, loaded, reason)
-    if readable:
-        try:
-            await parts.writer.ask(NotePlan(stream=name, digest=digest), control=True)
-        except StoreUnavailable as error:
-            logger.warning("the next start has to look at what waits again: %s", error)
+    name = parts.entry_point.id
+    noted = parts.store.read(lambda reader: reader.noted_nodes(name))
+    nodes = set(parts.plan.nodes)
+    if not nodes.issuperset(noted):
+        async for page in _pages(stream, parts, Status.WAITING):
+            for found, loaded in parts.store.read(partial(_load_all, page)):
+                reason = UNREADABLE if loaded is None else _why_not(parts, parts.plan, loaded.state)
+                if reason is None:
+                    continue
+                counts.waiting -= 1
+                counts.held[found.summary.execution_id] = reason
+                if loaded is None:
+                    nodes.update(noted)  # the next start has to look and to say so again
+                else:
+                    _hold(stream, found, loaded, reason)
+    if nodes != set(noted):
+        await note_nodes(parts.writer, name, tuple(sorted(nodes)))
 
 
 def _load_all(

@@ -1,11 +1,11 @@
-"""Raising a fence, which a new instance must do before it reads anything."""
+"""What a new instance of a stream must have stored before it serves."""
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 from greenroom.actors.kernel.ref import ActorRef
 from greenroom.protocol.errors import StoreUnavailable
-from greenroom.protocol.messages import RaiseFence, WriterMessage
+from greenroom.protocol.messages import NoteNodes, RaiseFence, WriterMessage
 
 RETRY_S: Final = 0.25
 
@@ -17,10 +17,20 @@ async def raise_fence(writer: ActorRef[WriterMessage], stream: str) -> int:
     While the store cannot write it waits: an instance that failed instead would be restarted until
     its supervisor gave it up, for a fault that is not its own. Its time to start bounds the wait.
     """
+    incarnation: int = await _stored(writer, RaiseFence(stream=stream))
+    return incarnation
+
+
+async def note_nodes(writer: ActorRef[WriterMessage], stream: str, nodes: tuple[str, ...]) -> None:
+    """Return when it is stored that executions of `stream` may wait at these nodes only; waits as
+    `raise_fence` does.
+    """
+    await _stored(writer, NoteNodes(stream=stream, nodes=nodes))
+
+
+async def _stored(writer: ActorRef[WriterMessage], message: RaiseFence | NoteNodes) -> Any:
     while True:
         try:
-            incarnation: int = await writer.ask(RaiseFence(stream=stream), control=True)
+            return await writer.ask(message, control=True)
         except StoreUnavailable:
             await asyncio.sleep(RETRY_S)
-        else:
-            return incarnation

@@ -21,7 +21,7 @@ from greenroom.protocol.messages import (
     CommitNow,
     DropCursor,
     EventsAppended,
-    NotePlan,
+    NoteNodes,
     RaiseFence,
     StoreProbe,
     WriterMessage,
@@ -108,8 +108,8 @@ class StoreWriter(Actor[WriterMessage]):
             match message:
                 case RaiseFence(stream=stream):
                     answer = self._store.raise_fence(stream)
-                case NotePlan(stream=stream, digest=digest):
-                    self._store.note_plan(stream, digest)
+                case NoteNodes(stream=stream, nodes=nodes):
+                    self._store.note_nodes(stream, nodes)
                 case DropCursor(consumer=consumer):
                     answer = self._store.drop_cursor(consumer)
                 case StoreProbe():

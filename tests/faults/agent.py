@@ -83,7 +83,7 @@ class Functions:
     def __init__(self, request: dict[str, Any], reaper: Reaper) -> None:
         self._ledger, self._reaper = request["ledger"], reaper
         self._deadly, self._slow = request.get("deadly", False), request.get("slow", False)
-        self._block = request.get("block", False)
+        self._block, self._doze_s = request.get("block", False), request.get("doze_s", 0)
 
     def by_name(self) -> dict[str, Callable[..., Any]]:
         names = ("receive", "classify", "flaky", "measure", "large", "count", "finish")
@@ -145,6 +145,7 @@ class Functions:
         self._enter(ctx)
         total = await ctx.read("total", 0, StateScope.GLOBAL)
         await ctx.write("total", total + size, StateScope.GLOBAL)
+        ctx.sleep(self._doze_s)
         self._reaper.reach("left")
         return {"counted": size}
 
@@ -154,7 +155,7 @@ class Functions:
         return {"reply": f"{text}={measured}"}
 
 
-def graph() -> GraphSpec:
+def graph(backoff_s: float = 0) -> GraphSpec:
     """Classify, then route: flaky, or measure and (when it is large) large; then count, finish."""
     return GraphSpec(
         id="graph",
@@ -176,7 +177,7 @@ def graph() -> GraphSpec:
                 input_keys=["size"],
                 output_keys=["measured"],
                 max_retries=3,
-                backoff_initial_s=0,
+                backoff_initial_s=backoff_s,
             ),
             NodeSpec(id="measure", input_keys=["size"], output_keys=["measured"]),
             NodeSpec(id="large", input_keys=["measured"], output_keys=["note"]),
@@ -230,7 +231,7 @@ def build(request: dict[str, Any], reaper: Reaper) -> AgentRuntime:
     if request.get("webhook"):
         routes = [{"source_id": "source", "path": "/hook", "entry_point": "hook"}]
     runtime = AgentRuntime(
-        replace(graph(), pause_nodes=request.get("pause_nodes", [])),
+        replace(graph(request.get("backoff_s", 0)), pause_nodes=request.get("pause_nodes", [])),
         GOAL,
         request["store"],
         functions=functions.by_name(),

@@ -89,7 +89,7 @@ WRITER: dict[str, messages.WriterMessage] = {
     ),
     "commit_now": messages.CommitNow(commit=COMMIT),
     "raise_fence": messages.RaiseFence(stream="api"),
-    "note_plan": messages.NotePlan(stream="api", digest=b"digest-1"),
+    "note_nodes": messages.NoteNodes(stream="api", nodes=("first", "second")),
 }
 STREAM: dict[str, stream_messages.StreamMessage] = {
     "commit_acks": stream_messages.CommitAcks(outcomes=(OUTCOME,), degraded="disk full"),

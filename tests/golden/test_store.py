@@ -189,7 +189,7 @@ def test_a_fixed_history_leaves_the_golden_keys_and_values(store: Store, golden:
     for group in GROUPS:
         outcomes = store.commit(group, AT)
         assert [one.kind for one in outcomes] == [OutcomeKind.APPLIED] * len(group)
-    store.note_plan("api", b"digest-1")
+    store.note_nodes("api", ("first", "second"))
     golden("store", store.read(dump))
 
 

@@ -133,7 +133,7 @@ def test_an_empty_store_answers_every_question(bench) -> None:
             reader.executions(status=Status.QUEUED),
             reader.oldest(Status.QUEUED, "no"),
             reader.timers("no"),
-            reader.noted_plan("no"),
+            reader.noted_nodes("no"),
             reader.events(0, 10),
             reader.oldest_event(),
             reader.last_event(),
@@ -142,7 +142,7 @@ def test_an_empty_store_answers_every_question(bench) -> None:
             reader.cursor("c"),
         )
 
-    assert bench.store.read(ask) == (None, [], [], [], b"", [], 1, 0, None, None, (0, None))
+    assert bench.store.read(ask) == (None, [], [], [], (), [], 1, 0, None, None, (0, None))
 
 
 def test_a_reader_cannot_write(bench) -> None:

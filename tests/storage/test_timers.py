@@ -72,15 +72,15 @@ def test_nothing_is_kept_in_memory_of_what_is_at_rest(waiting, make) -> None:
     assert waiting.store._view.heads == {}
 
 
-def test_the_plan_of_what_waits_is_noted_beside_the_fence(bench) -> None:
+def test_where_executions_wait_is_noted_beside_the_fence(bench) -> None:
     """Neither forgets the other."""
     assert bench.store.raise_fence("ep") == 1
-    bench.store.note_plan("ep", b"digest-1")
+    bench.store.note_nodes("ep", ("a", "b"))
     assert bench.store.raise_fence("ep") == 2
-    bench.store.note_plan("other", b"digest-2")
+    bench.store.note_nodes("other", ("c",))
     bench.reopen()
-    assert bench.store.read(lambda reader: reader.noted_plan("ep")) == b"digest-1"
-    assert bench.store.read(lambda reader: reader.noted_plan("other")) == b"digest-2"
+    assert bench.store.read(lambda reader: reader.noted_nodes("ep")) == ("a", "b")
+    assert bench.store.read(lambda reader: reader.noted_nodes("other")) == ("c",)
     assert bench.store.read(lambda reader: reader.fence("ep")) == 2
     assert bench.store.read(lambda reader: reader.fence("other")) == 0
 
