@@ -91,6 +91,8 @@ class Summary(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only
     updated_at: float
     queue_key: float = 0.0  # accepted_at - priority x 60 s: order among queued, ageing for free
     error: str | None = None
+    concurrency_key: str = ""  # of executions of its entry point with the same, one runs at a time
+    takes_key: bool = False  # it has begun by this commit, and keeps its key until it ends
 
 
 class Commit(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):

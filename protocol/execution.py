@@ -86,6 +86,7 @@ class Accepted(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_onl
     priority: int = 0
     hops: int = 0  # how many event-driven starts led here
     idempotency_key: str | None = None
+    concurrency_key: str = ""
 
 
 class ExecutionState(msgspec.Struct, gc=False, kw_only=True):

@@ -27,6 +27,7 @@ class Trigger(Message, frozen=True, tag="trigger"):
     idempotency_window_s: float = 0.0
     digest: bytes = b""
     priority: int = 0
+    concurrency_key: str = ""
     hops: int = 0
     cursor: CursorMove | None = (
         None  # of the log consumer that sent it: effect and cursor in one commit

@@ -16,7 +16,7 @@ from lmdb.verify import VerifyError, verify
 from greenroom.protocol.engine.due import stored_due
 from greenroom.protocol.errors import StorageError
 from greenroom.protocol.timers import microseconds
-from greenroom.storage import events, journal, notes
+from greenroom.storage import check_concurrency, events, journal, notes
 from greenroom.storage.environment import DATA_NAME
 from greenroom.storage.executions import is_terminal, last_seq
 from greenroom.storage.keys import (
@@ -94,7 +94,7 @@ def _check(reader: Reader) -> list[str]:
     txn = reader.transaction
     problems: list[str] = []
     parts = (
-        *(_executions, _orphans, _indexes, _timers, _goals),
+        *(_executions, _orphans, _indexes, _timers, _goals, check_concurrency.of_table),
         *(_events, _claims, _state, _small_tables),
     )
     for part in parts:
@@ -148,6 +148,7 @@ def _executions(txn: Transaction) -> Iterator[str]:
             yield f"{name}: its journal ends at {last_seq(txn, ordinal)}, not {state.seq}"
         yield from _snapshots(txn, ordinal, name)
         yield from _notes(txn, ordinal, name)
+        yield from check_concurrency.of_execution(txn, ordinal, summary)
 
 
 def _snapshots(txn: Transaction, ordinal: int, name: str) -> Iterator[str]:

@@ -11,7 +11,16 @@ import msgspec
 from greenroom.protocol.commit import Commit, CommitOutcome, OutcomeKind, Summary
 from greenroom.protocol.errors import CommitRefused, Fenced, IdempotencyConflict, VersionConflict
 from greenroom.protocol.execution import SETTLED
-from greenroom.storage import claims, cursors, executions, goals, notes, state, timers
+from greenroom.storage import (
+    claims,
+    concurrency,
+    cursors,
+    executions,
+    goals,
+    notes,
+    state,
+    timers,
+)
 from greenroom.storage.event_appender import EventAppender
 from greenroom.storage.executions import AT_REST, Head
 from greenroom.storage.keys import entry_digest, journal_key, pack_number
@@ -327,6 +336,8 @@ class Group:
                 self._goal = summary.goal_id
         else:
             executions.update(self._txn, ordinal, head, summary, mark)
+        if summary.concurrency_key:
+            concurrency.keep(self._txn, entry, ordinal, summary)
         seq = commit.expected_seq + 1
         self._heads[ordinal] = Head(commit.execution_id, entry, seq, summary.status, mark)
         if before or mark:

@@ -29,6 +29,7 @@ _journal: Final = Struct(">QI")
 _status: Final = Struct(">B8sQ")
 _finished: Final = Struct(">8sQQ")
 _timer: Final = Struct(">8sQQ")
+_concurrency: Final = Struct(">24sBQ")
 
 pack_number: Final[Callable[[int], bytes]] = _number.pack
 journal_key: Final[Callable[[int, int], bytes]] = _journal.pack
@@ -109,6 +110,18 @@ def run_key(first: int) -> bytes:
 def goal_key(goal_id: str, first: int) -> bytes:
     """Key by which the runs of a goal are found."""
     return b"g" + entry_digest(goal_id) + _number.pack(first)
+
+
+def concurrency_key(entry: bytes, text: str, place: int, ordinal: int) -> bytes:
+    """Key of the executions with one concurrency key: `place` tells the owner from the others."""
+    digest = blake2b(text.encode(), digest_size=16).digest()
+    return _concurrency.pack(entry + digest, place, ordinal)
+
+
+def unpack_concurrency_key(key: bytes) -> tuple[bytes, int, int]:
+    """Return (what is equal for one entry point and key, place, ordinal)."""
+    prefix, place, ordinal = _concurrency.unpack(key)
+    return prefix, place, ordinal
 
 
 @lru_cache(maxsize=4096)

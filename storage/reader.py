@@ -12,6 +12,7 @@ from greenroom.protocol.limits import LIST_PAGE_DEFAULT, NODE_NOTES_MAX
 from greenroom.protocol.patch import JournalRecord
 from greenroom.storage import (
     claims,
+    concurrency,
     cursors,
     events,
     executions,
@@ -151,6 +152,10 @@ class Reader:
     def noted_nodes(self, entry_point: str) -> tuple[str, ...]:
         """Return what `note_nodes` stored for an entry point, () when it never did."""
         return cursors.nodes(self.transaction, entry_point)
+
+    def owner_of_key(self, entry_point: str, concurrency_key: str) -> int:
+        """Return the ordinal of the execution that has begun with that key and not ended, or 0."""
+        return concurrency.owner(self.transaction, entry_digest(entry_point), concurrency_key)
 
     def executions(
         self,

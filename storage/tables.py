@@ -32,6 +32,7 @@ class Table(IntEnum):
     GOALS = 19  # first ordinal of a run -> its goal; goal, first ordinal -> nothing
     DECISIONS = 20  # ordinal, seq, number -> encoded decision or problem
     TIMERS = 15  # entry point, due, ordinal -> nothing
+    CONCURRENCY = 21  # entry point, concurrency key, place, ordinal of an unfinished one -> nothing
 
 
 class Transaction(Protocol):

@@ -88,6 +88,7 @@ def build_trigger(
     idempotency_key: str | None = None,
     priority: int = 0,
     execution_id: str | None = None,
+    concurrency_key: str | None = None,
 ) -> Trigger:
     """The checked message; its `request` is given when it is sent.
 
@@ -103,7 +104,9 @@ def build_trigger(
     check_integer("priority", priority, -PRIORITY_MAX, PRIORITY_MAX)
     keyed = idempotency_key is not None
     if keyed:
-        _check_key(idempotency_key)
+        _check_key("idempotency_key", idempotency_key)
+    if concurrency_key is not None:
+        _check_key("concurrency_key", concurrency_key)
     return Trigger(
         request=0,
         execution_id=execution_id,
@@ -114,13 +117,14 @@ def build_trigger(
         idempotency_window_s=spec.idempotency_window_s,
         digest=digest_of(memory) if keyed else b"",
         priority=priority,
+        concurrency_key=concurrency_key or "",
     )
 
 
-def _check_key(idempotency_key: object) -> None:
-    if not (isinstance(idempotency_key, str) and 0 < len(idempotency_key) <= KEY_CHARS_MAX):
-        raise InvalidValue("idempotency_key", f"must be a str of 1 to {KEY_CHARS_MAX} characters")
-    encode_value(idempotency_key, "idempotency_key")  # refuses what has no bytes
+def _check_key(name: str, value: object) -> None:
+    if not (isinstance(value, str) and 0 < len(value) <= KEY_CHARS_MAX):
+        raise InvalidValue(name, f"must be a str of 1 to {KEY_CHARS_MAX} characters")
+    encode_value(value, name)  # refuses what has no bytes
 
 
 def execution_of(outcome: CommitOutcome, trigger: Trigger) -> tuple[str, bool]:

@@ -1,15 +1,17 @@
 """Who of one stream may run: its permits, its line, and suspects one at a time."""
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from greenroom.actors.kernel.ref import ActorRef
+from greenroom.actors.stream.key_line import KeyLine
 from greenroom.actors.stream.live import Live, Pending
 from greenroom.actors.stream.permits import PermitPool
-from greenroom.actors.stream.waiting_line import WaitingLine
+from greenroom.actors.stream.waiting_line import Place, WaitingLine
 from greenroom.protocol.engine.ticks import Cancel, Dispatch
 from greenroom.protocol.entry_point import EntryPointSpec, Overflow
 from greenroom.protocol.execution import ExecutionState, Phase
-from greenroom.protocol.stream_messages import StreamMessage
+from greenroom.protocol.stream_messages import StreamMessage, Trigger
 
 SUSPECT_CRASHES: Final = 2
 
@@ -39,6 +41,7 @@ class AdmissionDesk:
         permits: PermitPool,
         stream: ActorRef[StreamMessage],
         owner: DeskOwner,
+        owner_of_key: Callable[[str], int],
     ) -> None:
         self._limit = entry_point.max_concurrent
         self._priority = entry_point.priority
@@ -49,8 +52,34 @@ class AdmissionDesk:
         self._owner = owner
         self._closed = False
         self.line = WaitingLine()
+        self._keys = KeyLine(self.line, owner_of_key)
         self.running = 0
         self.dropped = 0
+
+    def may_begin(self, trigger: Trigger) -> bool:
+        """Nobody is before the new execution. Its concurrency key, if it is free, is its own from
+        now on, also if there is no permit: `leave` gives it back.
+        """
+        key = trigger.concurrency_key
+        return (not key or self._keys.arrive(key, trigger.execution_id)) and not self.crowded
+
+    @property
+    def crowded(self) -> bool:
+        """Somebody in the line could use a permit."""
+        return self.line.first() is not None
+
+    def join(self, place: Place) -> None:
+        """Let the execution wait for its concurrency key, if it has one, and for a permit."""
+        if place.concurrency_key:
+            self._keys.join(place)
+        else:
+            self.line.join(place)
+
+    def leave(self, execution_id: str, concurrency_key: str) -> None:
+        """It waits for nothing here any more, nor does it run."""
+        place = self.line.leave(execution_id)
+        if concurrency_key:
+            self._keys.leave(concurrency_key, place, execution_id)
 
     def take(self, live: Live, priority: int | None = None) -> bool:
         """Give the execution a permit, if there is one; `priority` is its own, if known."""
@@ -82,7 +111,8 @@ class AdmissionDesk:
             live = self._owner.find(place.execution_id)
             token_id = None if live is None or live.state is None else _ready(live.state)
             if live is None or live.state is None or token_id is None:
-                self.line.leave(place.execution_id)  # it ended, or goes on, without the line
+                # It ended, or goes on, without the line.
+                self.leave(place.execution_id, place.concurrency_key)
                 continue
             crashes = live.state.tokens[token_id].crashes
             if not self._may_start(live, crashes, live.state.accepted.priority):
@@ -105,7 +135,7 @@ class AdmissionDesk:
             place = self.line.oldest()
             if place is None:
                 return
-            self.line.leave(place.execution_id)
+            self.leave(place.execution_id, place.concurrency_key)
             live = self._owner.find(place.execution_id)
             if live is None or live.state is None or live.in_flight is not None:
                 continue  # it ends, or somebody pauses it, at this moment

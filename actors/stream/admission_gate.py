@@ -83,8 +83,9 @@ class AdmissionGate:
         Raises Overloaded, RateLimited, StreamUnavailable, StoreStalled.
         """
         self._check_up()
-        with self._lock:
-            self._check_rate(1)
+        if self._bucket is not None:
+            with self._lock:
+                self._check_rate(1)
         if not self._has_room(1) and not (self.blocks and self.blocked < BLOCKED_CALLERS_MAX):
             raise self.refusal()
 

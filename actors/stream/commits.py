@@ -14,9 +14,9 @@ from greenroom.protocol.engine.ticks import NodeErrored, NodeSucceeded
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.events import EventBody
-from greenroom.protocol.execution import Accepted, ExecutionState
+from greenroom.protocol.execution import Accepted, ExecutionState, Status
 from greenroom.protocol.limits import PRIORITY_STEP_S, SNAPSHOT_PATCH_BYTES
-from greenroom.protocol.patch import JournalRecord, apply
+from greenroom.protocol.patch import JournalRecord, Patch, apply
 from greenroom.protocol.shared_state import state_changed_events
 from greenroom.protocol.stream_messages import NodeResult, Trigger
 from greenroom.protocol.timers import TimerMove
@@ -149,7 +149,14 @@ def _summary(live: Live, transition: Transition, now: float) -> Summary | None:
         updated_at=now,
         queue_key=queue_key(accepted),
         error=transition.patch.error,
+        concurrency_key=accepted.concurrency_key,
+        takes_key=bool(accepted.concurrency_key) and _begins(status, transition.patch),
     )
+
+
+def _begins(status: Status, patch: Patch) -> bool:
+    """A node was entered; it may have been a pause node, at which the execution stands now."""
+    return status is Status.RUNNING or patch.steps > 0
 
 
 def queue_key(accepted: Accepted) -> float:
@@ -199,6 +206,7 @@ def accepted_from(
         priority=entry.priority + trigger.priority,
         hops=trigger.hops,
         idempotency_key=trigger.idempotency_key,
+        concurrency_key=trigger.concurrency_key,
     )
 
 

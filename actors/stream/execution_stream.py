@@ -74,7 +74,9 @@ class ExecutionStream(Actor[StreamMessage]):
         if parts.binding is not None:
             parts.runner.cancel_binding(parts.binding)
         parts.permits.forget(self.ref)
-        self._desk = AdmissionDesk(self._entry, parts.permits, self.ref, self)
+        self._desk = AdmissionDesk(
+            self._entry, parts.permits, self.ref, self, self._roster.owner_of_key
+        )
         self._send_outbox()
         self._fence = await raise_fence(parts.writer, stream)
         parts.state_manager.tell(
@@ -310,16 +312,17 @@ class ExecutionStream(Actor[StreamMessage]):
         if state is None:  # was never accepted
             return
         if state.status is Status.QUEUED:
-            self._desk.line.join(
+            self._desk.join(
                 Place(
                     fresh=state.started_at is None,
                     key=queue_key(state.accepted),
                     ordinal=live.ordinal,
                     execution_id=live.execution_id,
+                    concurrency_key=state.accepted.concurrency_key,
                 )
             )
         else:
-            self._desk.line.leave(live.execution_id)
+            self._desk.leave(live.execution_id, state.accepted.concurrency_key)
         if state.status in SETTLED:
             self._parts.board.finished(live.execution_id, state)
         if self._desk.line:

@@ -42,7 +42,7 @@ class Reception:
             return
         accepted = accepted_from(trigger, entry, self._parts.plan, self._parts.goal_id, now)
         live = Live(name)
-        if not self._desk.line:
+        if self._desk.may_begin(trigger):
             self._desk.take(live)
         self._roster.add(live)
         tick = Accept(accepted=accepted, memory=trigger.memory, permit=live.permit)
@@ -62,9 +62,11 @@ class Reception:
             self._answer(one, outcome, accepted=False)
         live.repeats.clear()
         self.accepted += accepted
-        if (
-            not accepted and live.ticks
-        ):  # they were meant for the execution of that id that is in the store
+        if not accepted and trigger.concurrency_key:
+            self._desk.leave(trigger.execution_id, trigger.concurrency_key)
+            self._desk.admit()
+        if not accepted and live.ticks:
+            # They were meant for the execution of that id that is in the store.
             self._roster.fill(live)
 
     def answered_late(self, outcome: CommitOutcome) -> None:

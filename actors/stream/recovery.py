@@ -62,7 +62,7 @@ async def recover(
     async for page in _pages(stream, parts, Status.QUEUED):
         for found in page:
             counts.queued += 1
-            desk.line.join(_place(found))
+            desk.join(_place(found))
     await _check_waiting(stream, parts, counts)
     async for page in _pages(stream, parts, Status.RUNNING):
         for found, loaded in parts.store.read(partial(_load_all, page)):
@@ -110,6 +110,7 @@ def _place(found: StoredExecution) -> Place:
         ordinal=found.ordinal,
         execution_id=summary.execution_id,
         counted=False,
+        concurrency_key=summary.concurrency_key,
     )
 
 

@@ -50,6 +50,12 @@ class Roster:
             live.patch_bytes = found.patch_bytes
         self._live[live.execution_id] = live
 
+    def owner_of_key(self, concurrency_key: str) -> int:
+        """The ordinal of the execution that has begun with that key and not ended, or 0."""
+        return self._store.read(
+            lambda reader: reader.owner_of_key(self._entry_point, concurrency_key)
+        )
+
     def add(self, live: Live) -> None:
         """A new execution, or one that recovery brings."""
         self._live[live.execution_id] = live

@@ -160,5 +160,5 @@ class Timers:
             self._skipped.add(ordinal)
 
     def _tick(self, live: Live) -> None:
-        permit = live.permit or (not self._desk.line and self._desk.take(live))
+        permit = live.permit or (not self._desk.crowded and self._desk.take(live))
         self._steps.tick(live, Pending(Due(permit=permit)))

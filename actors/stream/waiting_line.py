@@ -2,6 +2,9 @@
 
 import heapq
 from dataclasses import dataclass
+from typing import Final
+
+_STALE_MAX: Final = 64  # places in the heap that were given up, beyond as many as there are
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -13,10 +16,14 @@ class Place:
     ordinal: int
     execution_id: str
     counted: bool = True  # against the entry point's bound; recovered work is not
+    concurrency_key: str = ""
 
 
 class WaitingLine:
-    """A heap of places with removal. Only ids are held: states stay in the store until they run."""
+    """A heap of places with removal. Only ids are held: states stay in the store until they run.
+
+    Who joins without being ready counts as waiting, and comes up only after `make_ready`.
+    """
 
     def __init__(self) -> None:
         self._heap: list[Place] = []
@@ -30,31 +37,43 @@ class WaitingLine:
     def __contains__(self, execution_id: str) -> bool:
         return execution_id in self._places
 
-    def join(self, place: Place) -> None:
+    def join(self, place: Place, *, ready: bool = True) -> None:
         """Take a place. An execution that is in the line already keeps its place."""
         if place.execution_id in self._places:
             return
         self._places[place.execution_id] = place
-        heapq.heappush(self._heap, place)
+        if ready:
+            heapq.heappush(self._heap, place)
         self.counted += place.counted
         if place.fresh and place.counted:
             self._new[place.execution_id] = place
 
-    def leave(self, execution_id: str) -> None:
-        """Give the place up, if there is one."""
+    def make_ready(self, place: Place) -> None:
+        """Who joined without being ready may come up now."""
+        heapq.heappush(self._heap, place)
+
+    def leave(self, execution_id: str) -> Place | None:
+        """Give the place up, and return it, if there is one."""
         place = self._places.pop(execution_id, None)
         if place is not None:
             self.counted -= place.counted
             self._new.pop(execution_id, None)
+            if len(self._heap) > 2 * len(self._places) + _STALE_MAX:
+                self._heap = [one for one in self._heap if self._is_current(one)]
+                heapq.heapify(self._heap)
+        return place
 
     def first(self) -> Place | None:
         """Who is next; stays in the line until `leave`."""
         while self._heap:
             place = self._heap[0]
-            if self._places.get(place.execution_id) is place:
+            if self._is_current(place):
                 return place
             heapq.heappop(self._heap)
         return None
+
+    def _is_current(self, place: Place) -> bool:
+        return self._places.get(place.execution_id) is place
 
     def oldest(self) -> Place | None:
         """Who joined first of those that never started and count against the bound."""

@@ -2,10 +2,10 @@
 each in a process of its own, forked before any thread exists, and answers with its exit status.
 
 A request: {"store", "ledger", "said", "inputs": {execution id: text}, "kill": [point, k] or null,
-"concurrent", "wait": [execution id], ...}. What the process has to say it appends to the file
-`said`, one JSON object per line. Points to be killed at: "before" and "after" the k-th commit,
-"entered" and "left" the k-th node run, "blocked" the k-th that never ends, "accepted" the k-th
-trigger that returned, "resumed" the k-th resume that did.
+"concurrent", "wait": [execution id], "keys": {execution id: concurrency key}, ...}. What the
+process has to say it appends to the file `said`, one JSON object per line. Points to be killed at:
+"before" and "after" the k-th commit, "entered" and "left" the k-th node run, "blocked" the k-th
+that never ends, "accepted" the k-th trigger that returned, "resumed" the k-th resume that did.
 """
 
 import asyncio
@@ -316,7 +316,8 @@ async def serve(request: dict[str, Any], reaper: Reaper) -> None:
 
         async def send(execution_id: str, text: str) -> None:
             options = {"idempotency_key" if keyed else "execution_id": execution_id}
-            answer = await runtime.trigger("ep", {"text": text}, **options)
+            key = request.get("keys", {}).get(execution_id)
+            answer = await runtime.trigger("ep", {"text": text}, concurrency_key=key, **options)
             append(said, accepted=answer, asked=execution_id)
             reaper.reach("accepted")
 

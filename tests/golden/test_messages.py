@@ -103,6 +103,7 @@ STREAM: dict[str, stream_messages.StreamMessage] = {
         idempotency_window_s=60.0,
         digest=b"digest",
         priority=1,
+        concurrency_key="ticket-42",
         hops=2,
         cursor=CursorMove("consumer:1", 3, 5),
         events=(ONE,),

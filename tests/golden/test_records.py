@@ -47,6 +47,7 @@ ACCEPTED = Accepted(
     priority=-3,
     hops=2,
     idempotency_key="delivery-1",
+    concurrency_key="ticket-42",
 )
 FULL_TOKEN = Token(
     node="second",
@@ -159,6 +160,8 @@ SUMMARIES = {
         updated_at=AT + 1,
         queue_key=AT - 60,
         error="the graph lacks node 'second'",
+        concurrency_key="ticket-42",
+        takes_key=True,
     ),
 }
 STATES = {

@@ -69,7 +69,8 @@ def note() -> msgspec.Raw:
 
 
 def summary(execution_id: str, status: Status) -> Summary:
-    """A listing's view of an execution."""
+    """A listing's view of an execution; the long one has a concurrency key."""
+    keyed = execution_id == LONG
     return Summary(
         execution_id=execution_id,
         entry_point="api",
@@ -78,6 +79,8 @@ def summary(execution_id: str, status: Status) -> Summary:
         status=status,
         accepted_at=AT,
         updated_at=AT,
+        concurrency_key="ticket-42" if keyed else "",
+        takes_key=keyed and status is Status.WAITING,
     )
 
 
