@@ -111,3 +111,4 @@ class ExecutionState(msgspec.Struct, gc=False, kw_only=True):
     started_at: float | None = None  # wall UTC seconds
     ended_at: float | None = None
     latency_ms: int = 0  # time spent inside nodes
+    violated: tuple[str, ...] = ()  # soft constraints that did not hold when last checked

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import msgspec
 
 from greenroom.protocol.ids import validate_id
+from greenroom.protocol.limits import GOAL_RULES_MAX
 from greenroom.protocol.settings import check_number, member, require
 
 SUCCESS_SHARE: Final = 0.9
@@ -57,9 +58,12 @@ class SuccessCriterion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Constraint(msgspec.Struct, frozen=True, kw_only=True):
-    """One rule that the agent must (`hard`) or should (`soft`) keep. `check` must be empty.
+    """One rule that the agent must (`hard`) or should (`soft`) keep.
 
-    Raises InvalidId and InvalidConfig at construction.
+    `check` is an expression that holds while the rule is kept, as in
+    `metrics.steps < 20 and memory.get("cost", 0) < 5`, see `engine/constraints.py`; without one the
+    rule is only told, and violations of it are recorded by the host. Raises InvalidId and
+    InvalidConfig at construction.
     """
 
     id: str
@@ -71,6 +75,7 @@ class Constraint(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         validate_id("constraint", self.id)
         name = f"constraint {self.id!r}: constraint_type"
+        require(isinstance(self.check, str), f"constraint {self.id!r}: check must be an expression")
         kind = member(name, self.constraint_type, ConstraintType)
         msgspec.structs.force_setattr(self, "constraint_type", kind)
 
@@ -117,6 +122,7 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True):
                 f"{where}{field} must be a list of {kind.__name__}",
             )
             ids = [item.id for item in items]
+            require(len(ids) <= GOAL_RULES_MAX, f"{where}{field} has over {GOAL_RULES_MAX} items")
             twice = sorted({name for name in ids if ids.count(name) > 1})
             require(not twice, f"{where}{field} has the ids {twice} more than once")
 

@@ -33,6 +33,9 @@ CONDITION_NODES_MAX: Final = 500  # parts of one parsed condition
 CONDITION_EXPONENT_MAX: Final = 1_000
 CONDITION_INTEGER_BITS_MAX: Final = 100_000  # of a power inside a condition
 
+# Goals
+GOAL_RULES_MAX: Final = 100  # criteria, and constraints, of one goal
+
 # Retries
 BACKOFF_INITIAL_S_DEFAULT: Final = 1.0
 BACKOFF_FACTOR_DEFAULT: Final = 2.0

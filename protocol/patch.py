@@ -14,7 +14,8 @@ class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
 
     `tokens` maps a token's id to its new value, or to None when it is gone; `memory` sets keys,
     `forget` deletes keys (deletes come first); `visits` holds new absolute counts; `path` is
-    appended; `steps`, `retries`, `failures` (by node) and `latency_ms` are added.
+    appended; `steps`, `retries`, `failures` (by node) and `latency_ms` are added; `violated` holds
+    the ids of the soft constraints that do not hold now.
     """
 
     accepted: Accepted | None = None
@@ -33,6 +34,7 @@ class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     clear_error: bool = False
     started_at: float | None = None
     ended_at: float | None = None
+    violated: tuple[str, ...] | None = None
 
 
 class Cause(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -100,6 +102,8 @@ def _apply_ends(state: ExecutionState, patch: Patch) -> None:
     if patch.run is not None:
         state.run = patch.run
         state.ended_at = None
+    if patch.violated is not None:
+        state.violated = patch.violated
     if patch.clear_error:
         state.error = None
     if patch.error is not None:

@@ -32,7 +32,8 @@ class Registrations:
                 [f"graph {graph.id!r} is for goal {graph.goal_id!r}, and the goal is {goal.id!r}"]
             )
         self.graph = graph
-        self.plan: Plan = compile_plan(graph)
+        self._constraints = goal.constraints
+        self.plan: Plan = compile_plan(graph, goal.constraints)
         self.entry_points: dict[str, EntryPointSpec] = {}
         self.functions = FunctionRegistry()
         for name, function in functions.items():
@@ -70,6 +71,12 @@ class Registrations:
             raise InvalidConfig("no entry point is registered: register at least one")
         entered = [spec.entry_node for spec in self.entry_points.values()]
         check_graph(self.graph, entry_nodes=entered)
+        for rule in self._constraints:
+            if rule.check.strip() in self.functions:
+                raise InvalidConfig(
+                    f"constraint {rule.id!r}: its check names the function {rule.check!r}, and a "
+                    "check is an expression: call the function in a node and check what it returns"
+                )
         missing = self.functions.missing(self.graph.nodes)
         if missing:
             raise FunctionNotFound(

@@ -13,7 +13,8 @@ An execution's status, and what moves it. Every arrow is one transition, that is
     stays RUNNING   a node ended and another follows; a node failed and waits less than 1 s
     COMPLETED       a terminal node ended, or a node with no edge to take succeeded
     FAILED          a node used up its attempts and has no edge for that, or no edge was taken
-                    and the condition of one could not be evaluated
+                    and the condition of one could not be evaluated; a hard constraint of the goal
+                    does not hold
     EXHAUSTED       max_steps are used up
     CANCELLED       Cancel, from every status that is not an end
     PAUSED          a pause node ended; Pause, from queued, running and waiting: a node in flight is

@@ -109,16 +109,34 @@ def compile_condition(expression: str | None) -> Condition:
     return Condition(text, tree)
 
 
-def evaluate(condition: Condition, *, output: Any, memory: Mapping[str, Any]) -> bool:
-    """Return whether the condition holds. Both arguments are only read, memory key by key.
+def evaluate(
+    condition: Condition,
+    *,
+    output: Any,
+    memory: Mapping[str, Any],
+    metrics: Mapping[str, Any] | None = None,
+) -> bool:
+    """Return whether the condition holds. The arguments are only read, memory key by key.
 
-    Raises InvalidExpression with the reason when it cannot be evaluated on these values.
+    `metrics`, when given, is what the name "metrics" means. Raises InvalidExpression with the
+    reason when it cannot be evaluated on these values.
     """
+    return bool(value_of(condition, output=output, memory=memory, metrics=metrics))
+
+
+def value_of(
+    condition: Condition,
+    *,
+    output: Any,
+    memory: Mapping[str, Any],
+    metrics: Mapping[str, Any] | None = None,
+) -> Any:
+    """Return the value of the expression itself. Otherwise as `evaluate`."""
     if condition.tree is None:
         return True
-    token = _names.set(_Names(output, memory))
+    token = _names.set(_Names(output, memory, metrics))
     try:
-        return bool(_evaluator.value_of(condition.tree))
+        return _evaluator.value_of(condition.tree)
     except InvalidExpression as error:
         raise InvalidExpression(f"{condition.expression!a}: {error}") from error
     except _FAILURES as error:
@@ -174,11 +192,14 @@ def _check(text: str, tree: ast.expr) -> None:
 class _Names:
     """What a bare name means; reads the memory only for the names that are used."""
 
-    __slots__ = ("_memory", "_output")
+    __slots__ = ("_memory", "_metrics", "_output")
 
-    def __init__(self, output: Any, memory: Mapping[str, Any]) -> None:
+    def __init__(
+        self, output: Any, memory: Mapping[str, Any], metrics: Mapping[str, Any] | None
+    ) -> None:
         self._output = output
         self._memory = memory
+        self._metrics = metrics
 
     def __getitem__(self, name: str) -> Any:
         match name:
@@ -192,6 +213,8 @@ class _Names:
                 return False
             case "result":
                 return _key_of(self._output, "result", "output")
+        if name == "metrics" and self._metrics is not None:
+            return self._metrics
         if name in self._memory:
             return self._memory[name]
         raise InvalidExpression(f"there is no name {name!r}: memory has no such key")

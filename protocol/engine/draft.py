@@ -55,6 +55,7 @@ class Draft:
         "status",
         "steps",
         "tokens",
+        "violated",
         "visits",
     )
 
@@ -77,6 +78,7 @@ class Draft:
         self.run: int | None = None
         self.clear_error = False
         self.closed = False
+        self.violated: tuple[str, ...] | None = None
         self.commands: list[Command] = []
         self.events: list[EventBody] = []
 
@@ -234,6 +236,7 @@ class Draft:
                 clear_error=self.clear_error,
                 started_at=self.started_at,
                 ended_at=self.now if changed and status in TERMINAL else None,
+                violated=self.violated,
             ),
             cause,
             tuple(self.commands),

@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from greenroom.protocol.codec import encode
+from greenroom.protocol.engine.checking import check_constraints
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.due import is_due
 from greenroom.protocol.engine.going_on import sleep
@@ -73,6 +74,11 @@ def node_succeeded(
     until = tick.sleep_until
     if until is not None and is_due(until, now):
         until = None
+    broken = check_constraints(draft, node.id, tick.outputs) if plan.constraints else None
+    if broken is not None:
+        draft.tokens[tick.token_id] = ended(token, tick.outputs, tick.route)
+        draft.stop(Status.FAILED, broken)
+        return draft.finish(cause)
     if node.pause:
         here = ended(token, tick.outputs, tick.route)
         draft.tokens[tick.token_id] = msgspec.structs.replace(here, due=until)
@@ -173,6 +179,11 @@ def _fail(
     again = may_retry(node, failures, error_types, retryable)
     kind = error_types[0] if error_types else ""
     note_failure(draft, token, error, kind, will_retry=again)
+    broken_rule = check_constraints(draft, node.id, None) if draft.plan.constraints else None
+    if broken_rule is not None:
+        draft.tokens[token_id] = failed
+        draft.stop(Status.FAILED, broken_rule)
+        return
     if again:
         retry(draft, token_id, failed, node.spec.backoff_s(failures))
         return

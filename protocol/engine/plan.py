@@ -1,6 +1,6 @@
 """The graph, compiled once into what the engine looks up on every step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from types import MappingProxyType
@@ -9,7 +9,9 @@ from typing import Final
 import msgspec
 
 from greenroom.protocol.engine.conditions import Condition, compile_condition
+from greenroom.protocol.engine.constraints import PlanConstraint, compile_constraints
 from greenroom.protocol.errors import NodeNotFound, UnsupportedSetting
+from greenroom.protocol.goal import Constraint
 from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
 
 _DIGEST_BYTES: Final = 8
@@ -68,14 +70,15 @@ class Plan:
     nodes: Mapping[str, PlanNode]
     max_steps: int
     digest: bytes
+    constraints: tuple[PlanConstraint, ...] = ()
 
 
-def compile_plan(graph: GraphSpec) -> Plan:
-    """Compile `graph`, which `validate_graph` has found sound.
+def compile_plan(graph: GraphSpec, rules: Sequence[Constraint] = ()) -> Plan:
+    """Compile `graph`, which `validate_graph` has found sound, with the goal's constraints.
 
     Raises NodeNotFound when an edge or a route leads nowhere, InvalidExpression when a condition
-    does not parse, UnsupportedSetting for a condition that needs a language model. Pure; called
-    once per graph.
+    or a check does not parse, UnsupportedSetting for a condition that needs a language model. Pure;
+    called once per graph.
     """
     ids = {node.id for node in graph.nodes}
     leaving: dict[str, list[PlanEdge]] = {one: [] for one in ids}
@@ -88,11 +91,13 @@ def compile_plan(graph: GraphSpec) -> Plan:
     nodes = {
         node.id: _compile_node(node, tuple(leaving[node.id]), graph, ids) for node in graph.nodes
     }
+    constraints = compile_constraints(rules)
     return Plan(
         graph_id=graph.id,
         nodes=MappingProxyType(nodes),
         max_steps=graph.max_steps,
-        digest=_digest(graph),
+        digest=_digest(graph, constraints),
+        constraints=constraints,
     )
 
 
@@ -149,7 +154,7 @@ def resume_node(graph: GraphSpec, node_id: str) -> str | None:
     return graph.entry_points.get(f"{node_id}_resume")
 
 
-def _digest(graph: GraphSpec) -> bytes:
+def _digest(graph: GraphSpec, constraints: Sequence[PlanConstraint]) -> bytes:
     """Return a digest of what the engine decides by: texts for people and the order of nodes do not
     count.
     """
@@ -182,5 +187,7 @@ def _digest(graph: GraphSpec) -> bytes:
     parts = [graph.id, graph.max_steps, sorted(graph.terminal_nodes), nodes, edges]
     if graph.pause_nodes:
         parts.append([[one, resume_node(graph, one)] for one in sorted(graph.pause_nodes)])
+    if constraints:
+        parts.append([[one.id, one.hard, one.check.expression] for one in constraints])
     canonical = _encoder.encode(parts)
     return blake2b(canonical, digest_size=_DIGEST_BYTES).digest()

@@ -134,8 +134,6 @@ def unsupported_settings(
         found.append(UnsupportedSetting("checkpoint_config", hint))
     if goal is not None:
         found += _changed(f"goal {goal.id!r}: ", goal, _GOAL_LATER)
-        for constraint in goal.constraints:
-            found += _changed(f"constraint {constraint.id!r}: ", constraint, ("check",))
     return found
 
 

@@ -1,6 +1,6 @@
 """One execution driven by hand: every tick is also checked against what holds for all of them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from greenroom.protocol.engine.ticks import Accept, Due, NodeErrored, NodeSuccee
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.events import EventBody
 from greenroom.protocol.execution import Accepted, ExecutionState, Token
+from greenroom.protocol.goal import Constraint
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.patch import JournalRecord, apply
 from greenroom.protocol.values import decode_value, encode_value
@@ -30,9 +31,10 @@ class Run:
         *,
         permit: bool = True,
         entry: str | None = None,
+        rules: Sequence[Constraint] = (),
     ) -> None:
         self.graph = graph
-        self.plan = compile_plan(graph)
+        self.plan = compile_plan(graph, rules)
         self.now = 1_000.0
         self.state: ExecutionState | None = None
         self.stored: ExecutionState | None = None
@@ -213,9 +215,10 @@ def start() -> Callable[..., Run]:
         max_steps: int = 100,
         permit: bool = True,
         entry: str | None = None,
+        rules: Sequence[Constraint] = (),
     ) -> Run:
         graph = build_graph(nodes, edges, terminal=terminal, max_steps=max_steps)
-        return Run(graph, memory or {}, permit=permit, entry=entry)
+        return Run(graph, memory or {}, permit=permit, entry=entry, rules=rules)
 
     return begin
 

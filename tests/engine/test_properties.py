@@ -20,6 +20,7 @@ from greenroom.protocol.engine.ticks import (
 )
 from greenroom.protocol.engine.transition import Finish, RunNode, StopNode
 from greenroom.protocol.execution import SETTLED, TERMINAL, Phase, Status
+from greenroom.protocol.goal import Constraint
 from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.limits import EVENT_DATA_BYTES_MAX
 
@@ -154,6 +155,15 @@ def commands_fit(run, transition) -> None:
     assert all(len(one.data or b"") <= EVENT_DATA_BYTES_MAX for one in transition.events)
 
 
+RULES = [
+    ("soft", "n == 1"),
+    ("soft", "metrics.failures < 1"),
+    ("soft", "output.missing"),
+    ("hard", "metrics.steps < 7"),
+    ("hard", "n != 'x'"),
+]
+
+
 def driver(run_class) -> type:
     """The driver of the other tests, with a check after every tick."""
 
@@ -200,10 +210,15 @@ def dispatches(run) -> Iterator[tuple[tuple[str, int], int]]:
     permit=st.booleans(),
     value=st.sampled_from(VALUES),
     numbers=st.lists(st.integers(0, 16 * 120 - 1), min_size=5, max_size=40),
+    rules=st.lists(st.sampled_from(RULES), unique=True),
 )
-def test_a_random_history_keeps_every_promise(run_class, graph, permit, value, numbers):
+def test_a_random_history_keeps_every_promise(run_class, graph, permit, value, numbers, rules):
     """Folds agree, nothing sticks, attempts grow, ends are final, success leads to an end."""
-    run = driver(run_class)(graph, {"n": value}, permit=permit)
+    constraints = [
+        Constraint(id=f"c{at}", constraint_type=kind, check=check)
+        for at, (kind, check) in enumerate(rules)
+    ]
+    run = driver(run_class)(graph, {"n": value}, permit=permit, rules=constraints)
     fits(run)
     ended: list[Tick] = []
     for number in numbers:

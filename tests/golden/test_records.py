@@ -91,6 +91,7 @@ RECORDS = {
             failures={"second": 2},
             latency_ms=12,
             started_at=AT + 0.1,
+            violated=("polite",),
         ),
         notes=3,
     ),

@@ -20,7 +20,7 @@ from greenroom.protocol.engine.validation import (
 )
 from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.errors import InvalidGraph, UnsupportedSetting
-from greenroom.protocol.goal import Constraint, Goal
+from greenroom.protocol.goal import Goal
 from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
 
 
@@ -247,10 +247,6 @@ def test_backoff_grows_by_its_factor_up_to_its_maximum() -> None:
         ({"checkpoint_config": DEFAULT_CHECKPOINT_CONFIG}, "checkpoint_config"),
         ({"checkpoint_config": MINIMAL_CHECKPOINT_CONFIG}, "checkpoint_config"),
         ({"goal": Goal(id="g", input_schema={"a": 1})}, "goal 'g': input_schema"),
-        (
-            {"goal": Goal(id="g", constraints=[Constraint(id="c", check="x > 1")])},
-            "constraint 'c': check",
-        ),
     ],
 )
 def test_a_setting_without_behaviour_is_refused_by_name(

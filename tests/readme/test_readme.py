@@ -14,7 +14,10 @@ from greenroom.protocol import limits
 
 Python = Callable[..., tuple[int, str]]
 
-MASKS = ((re.compile(r"'latency_ms': \d+"), "'latency_ms': 0"),)
+MASKS = (
+    (re.compile(r"'latency_ms': \d+"), "'latency_ms': 0"),
+    (re.compile(r"latency_ms=\d+"), "latency_ms=0"),
+)
 PATH = re.compile(r"\]\((?!https?:|#)([^)]+)\)")
 NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
 

@@ -37,6 +37,7 @@ class Lab:
         max_steps: int = 100,
         terminal: Iterable[str] = (),
         pauses: Iterable[str] = (),
+        goal: Goal | None = None,
         **settings: Any,
     ) -> AgentRuntime:
         """A runtime that is not started.
@@ -59,7 +60,7 @@ class Lab:
         self.stores.add(path)
         return create_agent_runtime(
             graph,
-            Goal(id="goal"),
+            Goal(id="goal") if goal is None else goal,
             path,
             points,
             config=AgentRuntimeConfig(**settings),
