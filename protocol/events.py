@@ -68,7 +68,7 @@ class EventBody(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_on
     node: str | None = None
     correlation: str | None = None
     data: OptionalRaw = None  # an encoded dict of at most EVENT_DATA_BYTES_MAX bytes
-    reference: Reference | None = None
+    reference: Reference | None = None  # to further data
     hops: int = 0
 
 
@@ -137,14 +137,12 @@ class AgentEvent:
 
     def _load(self) -> dict[str, Any]:
         body = self._body
-        if body.data is not None:
-            found: dict[str, Any] = decode_value(body.data)
-            return found
+        found: dict[str, Any] = {} if body.data is None else decode_value(body.data)
         if body.reference is None:
-            return {}
+            return found
         if self._resolve is not None:
-            return self._resolve(self.seq, body)
-        return {"ref": body.reference.kind, "bytes": body.reference.size}
+            return self._resolve(self.seq, body) | found
+        return {"ref": body.reference.kind, "bytes": body.reference.size} | found
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: type as its string, timestamp as ISO 8601."""

@@ -1,39 +1,16 @@
-"""How far a goal is: its criteria measured on the fold of outcomes.
+"""How far a goal is: its criteria (goal_criteria.py) measured on the fold of outcomes."""
 
-A criterion's `metric` is one of METRICS; every other one would never be measured and is refused.
-Shares (`success_rate`, `node_success_rate`, `output_contains`, `output_equals`) are compared with a
-target from 0 to 1 or "N%", counts (`executions_completed`, `executions_total`) with a number.
-
-* `success_rate`, also for an empty metric: executions that completed, of all that ended by
-  themselves (cancelled ones count neither way).
-* `node_success_rate`: node runs that succeeded, of all that ended.
-* `executions_completed`, `executions_total`: executions that completed, or ended in any way.
-* `output_contains`, `output_equals`: completed executions whose output holds the target, of all
-  completed. A dict as target is compared key by key; text is looked for in every text of the
-  output, any other value among the output's values.
-"""
-
-from collections.abc import Callable
-from functools import partial
-from math import isfinite
 from typing import Any, Final
 
 import msgspec
 
-from greenroom.protocol.errors import InvalidConfig, InvalidInput, UnsupportedSetting
 from greenroom.protocol.goal import SUCCESS_SHARE, Constraint, Goal, SuccessCriterion
-from greenroom.protocol.outcomes import Matcher, OutcomeFold
-from greenroom.protocol.values import to_storable
+from greenroom.protocol.goal_criteria import COUNTS, bar_of, wanted_by
+from greenroom.protocol.outcomes import OutcomeFold
 
-SHARE_DEFAULT: Final = 0.8  # the bar of a share without a target of its own
 COMPLETE_SHARE: Final = 0.95
 POOR_SHARE: Final = 0.3
 FEW_DECISIONS: Final = 10
-
-_SHARES: Final = frozenset({"", "success_rate", "node_success_rate"})
-_COUNTS: Final = frozenset({"executions_completed", "executions_total"})
-_OUTPUTS: Final = frozenset({"output_contains", "output_equals"})
-METRICS: Final = tuple(sorted((_SHARES | _COUNTS | _OUTPUTS) - {""}))
 
 
 class CriterionProgress(msgspec.Struct, frozen=True):
@@ -63,41 +40,12 @@ class GoalProgress(msgspec.Struct, frozen=True):
         return f"{self.overall:.6f} {' '.join(parts)}"
 
 
-def unsupported_criteria(goal: Goal) -> list[InvalidInput]:
-    """Return an error for each criterion that could never be measured: an unknown metric, or a
-    target that does not fit its metric.
-    """
-    found: list[InvalidInput] = []
-    for criterion in goal.success_criteria:
-        where = f"success criterion {criterion.id!r}"
-        if criterion.metric not in _SHARES | _COUNTS | _OUTPUTS:
-            name = f"{where}: the metric {criterion.metric!a:.60}"
-            found.append(UnsupportedSetting(name, f"measured are {', '.join(METRICS)}"))
-            continue
-        try:
-            _bar(criterion)
-        except InvalidInput as error:
-            found.append(InvalidConfig(f"{where}: {error}"))
-    return found
+class _Measured(msgspec.Struct, frozen=True):
+    """A criterion's value. `share`: it is a part of a whole, and its own measure of progress."""
 
-
-def check_criteria(goal: Goal) -> None:
-    """Raise the first error of `unsupported_criteria`, if there is one."""
-    for error in unsupported_criteria(goal):
-        raise error
-
-
-def output_matchers(goal: Goal) -> dict[str, tuple[str, Matcher]]:
-    """Return what `fold_event` needs for the criteria that look at outputs."""
-    rules: dict[str, Callable[[Any, dict[str, Any]], bool]] = {
-        "output_contains": _contains,
-        "output_equals": _equals,
-    }
-    return {
-        one.id: (_wanted(one), partial(rules[one.metric], to_storable(one.target)))
-        for one in goal.success_criteria
-        if one.metric in rules
-    }
+    value: float
+    evidence: list[str]
+    share: bool = False
 
 
 def measure(goal: Goal, fold: OutcomeFold) -> GoalProgress:
@@ -149,69 +97,42 @@ def metrics(fold: OutcomeFold) -> dict[str, Any]:
 
 
 def _measure_criterion(criterion: SuccessCriterion, fold: OutcomeFold) -> CriterionProgress:
-    value, evidence = _value(criterion, fold)
-    bar = _bar(criterion)
-    progress = min(1.0, value / bar) if criterion.metric in _COUNTS else value
-    met = value >= bar and bool(evidence)
-    return CriterionProgress(criterion.description, met, progress, evidence)
+    found, bar = _measured(criterion, fold), bar_of(criterion)
+    met = bool(found.evidence) and bar.met(found.value)
+    # A share tells more by itself than its part of the bar does.
+    progress = found.value if found.share and bar.rises else bar.progress(found.value)
+    if not found.evidence:
+        progress = 0.0
+    return CriterionProgress(criterion.description, met, progress, found.evidence)
 
 
-def _value(criterion: SuccessCriterion, fold: OutcomeFold) -> tuple[float, list[str]]:
+def _measured(criterion: SuccessCriterion, fold: OutcomeFold) -> _Measured:
     completed = fold.ended.get("completed", 0)
     total = sum(fold.ended.values())
+    decided = total - fold.ended.get("cancelled", 0)
+    executions = list(fold.recent_executions)
     match criterion.metric:
+        case "" | "success_rate":
+            return _Measured(_share(completed, decided), executions, share=True)
+        case "failure_rate":
+            return _Measured(_share(decided - completed, decided), executions, share=True)
         case "node_success_rate":
             runs = fold.nodes_succeeded + fold.nodes_failed
-            return _share(fold.nodes_succeeded, runs), list(fold.recent_nodes)
-        case "executions_completed":
-            return completed, list(fold.recent_executions)
-        case "executions_total":
-            return total, list(fold.recent_executions)
-        case "output_contains" | "output_equals":
-            tally = fold.matches.get(criterion.id)
-            if tally is None or tally.wanted != _wanted(criterion):
-                return 0.0, []
-            return _share(tally.count, tally.seen), list(tally.evidence)
-        case _:
-            decided = total - fold.ended.get("cancelled", 0)
-            return _share(completed, decided), list(fold.recent_executions)
-
-
-def _wanted(criterion: SuccessCriterion) -> str:
-    return f"{criterion.metric} {criterion.target!r}"[:500]
-
-
-def _bar(criterion: SuccessCriterion) -> float:
-    target = criterion.target
-    if criterion.metric in _OUTPUTS:
-        if target is None:
-            raise InvalidConfig(f"{criterion.metric} needs a target: what the output should hold")
-        to_storable(target, "target")
-        return SHARE_DEFAULT
-    counts = criterion.metric in _COUNTS
-    if target is None:
-        return 1.0 if counts else SHARE_DEFAULT
-    number = _number(target)
-    if counts:
-        if number is None or number <= 0:
-            raise InvalidConfig(f"the target {target!a:.60} is no count: use a number above 0")
-        return number
-    if isinstance(target, str) and target.strip().endswith("%"):
-        number = _number(target.strip()[:-1])
-        number = None if number is None else number / 100
-    if number is None or not 0 <= number <= 1:
-        raise InvalidConfig(f"the target {target!a:.60} is no share: use 0 to 1, or 'N%'")
-    return number
-
-
-def _number(target: object) -> float | None:
-    if isinstance(target, bool) or not isinstance(target, int | float | str):
-        return None
-    try:
-        number = float(target)
-    except (ValueError, OverflowError):
-        return None
-    return number if isfinite(number) else None
+            value = _share(fold.nodes_succeeded, runs)
+            return _Measured(value, list(fold.recent_nodes), share=True)
+    if criterion.metric in COUNTS:
+        counts = {
+            "executions_completed": completed,
+            "executions_failed": decided - completed,
+            "executions_total": total,
+            "constraint_violations": fold.violations_total,
+        }
+        return _Measured(counts[criterion.metric], executions)
+    tally = fold.tallies.get(criterion.id)
+    if tally is None or tally.wanted != wanted_by(criterion):
+        return _Measured(0.0, [])
+    value = tally.sum / tally.seen if tally.seen else 0.0
+    return _Measured(value, list(tally.evidence), share=not tally.numbers)
 
 
 def _share(part: int, whole: int) -> float:
@@ -230,26 +151,3 @@ def _recommend(overall: float, broken: bool, decisions: int) -> str:
     if overall < POOR_SHARE and decisions > FEW_DECISIONS:
         return "adjust"
     return "continue"
-
-
-def _contains(target: Any, output: dict[str, Any]) -> bool:
-    if isinstance(target, dict):
-        return all(key in output and _holds(output[key], part) for key, part in target.items())
-    return _holds(output, target)
-
-
-def _holds(value: Any, part: Any) -> bool:
-    """Whether `part` is in `value`, or in something that `value` contains."""
-    if isinstance(value, str) and isinstance(part, str):
-        return part in value
-    if isinstance(value, dict):
-        return any(_holds(item, part) for item in value.values())
-    if isinstance(value, list):
-        return any(_holds(item, part) for item in value)
-    return bool(type(value) is type(part) and value == part)
-
-
-def _equals(target: Any, output: dict[str, Any]) -> bool:
-    if isinstance(target, dict):
-        return all(key in output and output[key] == part for key, part in target.items())
-    return any(type(value) is type(target) and value == target for value in output.values())

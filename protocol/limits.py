@@ -35,6 +35,7 @@ CONDITION_INTEGER_BITS_MAX: Final = 100_000  # of a power inside a condition
 
 # Goals
 GOAL_RULES_MAX: Final = 100  # criteria, and constraints, of one goal
+CRITERION_TIMEOUT_S: Final = 30.0  # of a user's function that answers a criterion
 
 # Retries
 BACKOFF_INITIAL_S_DEFAULT: Final = 1.0

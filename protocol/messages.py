@@ -5,8 +5,11 @@ state manager, `ConsumerMessage` a log consumer; an execution stream has its own
 (stream_messages.py).
 """
 
+import msgspec
+
 from greenroom.protocol.commit import Commit, StateKey
 from greenroom.protocol.message import Message
+from greenroom.protocol.outcomes import Answer
 
 # --- to the store writer
 
@@ -116,5 +119,20 @@ class CatchUp(Message, frozen=True, tag="catch_up"):
     """
 
 
+class AnswerGiven(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What a user's function answered about the execution whose end is event `seq`."""
+
+    seq: int
+    criterion: str
+    answer: Answer
+
+
+class CriteriaAnswered(Message, frozen=True, tag="criteria_answered"):
+    """The answers that this instance asked for; none when they could not be asked for."""
+
+    incarnation: int
+    answers: tuple[AnswerGiven, ...]
+
+
 BusMessage = EventsAppended | CatchUp
-ConsumerMessage = EventsAppended | FoldTick | CatchUp
+ConsumerMessage = EventsAppended | FoldTick | CatchUp | CriteriaAnswered

@@ -4,7 +4,7 @@ Folding is deterministic: the same events in the same order give the same fold, 
 sequence was cut by a restart.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -21,8 +21,22 @@ CONSTRAINTS_MAX: Final = 1_000  # different constraint ids that are counted apar
 Data = Callable[[], dict[str, Any]]
 """Gives an event's data; called only for events whose data matters."""
 
-Matcher = Callable[[dict[str, Any]], bool]
-"""Says whether the output of a completed execution is what a criterion wants."""
+
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a criterion asked about one completed execution came to: 1 and 0 for yes and no, or a
+    `number`. `said` is it in words; `failed`: there was no answer, and it counts as 0.
+    """
+
+    value: float
+    said: str
+    number: bool = False
+    failed: bool = False
+
+
+Answers = Callable[[EventBody, dict[str, Any]], Mapping[str, tuple[str, Answer]]]
+"""Gives the answers about a completed execution, whose data is the second argument: by the ids of
+the criteria, each with what was asked.
+"""
 
 _ENDS: Final = {
     EventType.EXECUTION_COMPLETED.value: "completed",
@@ -31,7 +45,7 @@ _ENDS: Final = {
     EventType.EXECUTION_TIMED_OUT.value: "timed_out",
     EventType.EXECUTION_EXHAUSTED.value: "exhausted",
 }
-_COMPLETED: Final = EventType.EXECUTION_COMPLETED.value
+COMPLETED: Final = EventType.EXECUTION_COMPLETED.value
 _STARTED: Final = EventType.EXECUTION_STARTED.value
 _NODE_COMPLETED: Final = EventType.NODE_COMPLETED.value
 _NODE_FAILED: Final = EventType.NODE_FAILED.value
@@ -61,15 +75,17 @@ class Violation(msgspec.Struct, frozen=True, omit_defaults=True):
         }
 
 
-class Matches(msgspec.Struct, omit_defaults=True):
-    """How many completed executions had the output that one criterion wants.
+class Tally(msgspec.Struct, omit_defaults=True):
+    """The answers about completed executions that one criterion got.
 
-    `wanted` says what that was: a criterion that is changed later starts from 0 again.
+    `wanted` says what was asked: a criterion that is changed later starts from 0 again.
     """
 
     wanted: str = ""
-    count: int = 0
-    seen: int = 0  # completed executions looked at
+    seen: int = 0  # completed executions asked about
+    sum: float = 0.0
+    numbers: int = 0  # answers that were numbers, and not yes or no
+    failed: int = 0
     evidence: list[str] = []
 
 
@@ -86,7 +102,7 @@ class OutcomeFold(msgspec.Struct, omit_defaults=True, kw_only=True):
     streams: dict[str, int] = {}  # outcomes by stream
     recent_nodes: list[str] = []
     recent_executions: list[str] = []
-    matches: dict[str, Matches] = {}  # by criterion id
+    tallies: dict[str, Tally] = {}  # by criterion id
     violations: list[Violation] = []
     violated: dict[str, int] = {}  # by constraint id
     violations_total: int = 0
@@ -94,12 +110,9 @@ class OutcomeFold(msgspec.Struct, omit_defaults=True, kw_only=True):
     achieved: bool = False
 
 
-def fold_event(
-    fold: OutcomeFold, body: EventBody, data: Data, matchers: dict[str, tuple[str, Matcher]]
-) -> bool:
-    """Count one event; False when it changes nothing.
-
-    `matchers` maps a criterion's id to what it wants, as text, and how to tell.
+def fold_event(fold: OutcomeFold, body: EventBody, data: Data, answers: Answers | None) -> bool:
+    """Count one event; False when it changes nothing. `answers` is None when no criterion asks
+    about outputs.
     """
     kind = body.type
     if kind == _NODE_COMPLETED:
@@ -112,8 +125,9 @@ def fold_event(
         status = _ENDS[kind]
         fold.ended[status] = fold.ended.get(status, 0) + 1
         _remember(fold.recent_executions, f"execution {body.execution}: {status}")
-        if kind == _COMPLETED and matchers:
-            _match(fold, body, data(), matchers)
+        if kind == COMPLETED and answers is not None:
+            for criterion_id, (wanted, answer) in answers(body, data()).items():
+                _count(fold, body, criterion_id, wanted, answer)
     elif kind == _STARTED:
         fold.started += 1
     elif kind == _VIOLATION:
@@ -125,21 +139,17 @@ def fold_event(
     return True
 
 
-def _match(
-    fold: OutcomeFold,
-    body: EventBody,
-    data: dict[str, Any],
-    matchers: dict[str, tuple[str, Matcher]],
+def _count(
+    fold: OutcomeFold, body: EventBody, criterion_id: str, wanted: str, answer: Answer
 ) -> None:
-    output = data.get("output")
-    for criterion_id, (wanted, matcher) in matchers.items():
-        tally = fold.matches.get(criterion_id)
-        if tally is None or tally.wanted != wanted:
-            tally = fold.matches[criterion_id] = Matches(wanted)
-        tally.seen += 1
-        if isinstance(output, dict) and matcher(output):
-            tally.count += 1
-            _remember(tally.evidence, f"execution {body.execution}: output matches")
+    tally = fold.tallies.get(criterion_id)
+    if tally is None or tally.wanted != wanted:
+        tally = fold.tallies[criterion_id] = Tally(wanted)
+    tally.seen += 1
+    tally.sum += answer.value
+    tally.numbers += answer.number
+    tally.failed += answer.failed
+    _remember(tally.evidence, f"execution {body.execution}: {answer.said}")
 
 
 def _violation(fold: OutcomeFold, body: EventBody, data: dict[str, Any]) -> None:

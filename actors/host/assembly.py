@@ -29,6 +29,7 @@ from greenroom.actors.nodes.runner import NodeRunner
 from greenroom.actors.stream.admission_gate import AdmissionGate
 from greenroom.actors.stream.parts import StreamParts
 from greenroom.actors.stream.permits import PermitPool
+from greenroom.actors.system.criteria_calls import CriteriaCalls
 from greenroom.actors.system.event_bus import EventBus
 from greenroom.actors.system.event_bus_handle import EventBusHandle
 from greenroom.actors.system.event_interest import EventInterest
@@ -223,6 +224,7 @@ class Assembly:
             self.store,
             self.writer,
             self._aggregator,
+            CriteriaCalls(self.nodes, self._functions, self._goal, self.store),
         )
         self._aggregator.attach(aggregator, self._bus)
         self._stack.callback(self._aggregator.detach)

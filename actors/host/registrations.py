@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from greenroom.actors.nodes.functions import FunctionRegistry
+from greenroom.actors.nodes.functions import FunctionRegistry, takes_one
 from greenroom.protocol.engine.plan import Plan, compile_plan
 from greenroom.protocol.engine.validation import check_graph, refuse_unsupported
 from greenroom.protocol.entry_point import EntryPointSpec
@@ -16,6 +16,7 @@ from greenroom.protocol.errors import (
     NodeNotFound,
 )
 from greenroom.protocol.goal import Goal
+from greenroom.protocol.goal_criteria import functions_of, needs_metrics
 from greenroom.protocol.graph import GraphSpec, NodeSpec
 
 
@@ -32,8 +33,8 @@ class Registrations:
                 [f"graph {graph.id!r} is for goal {graph.goal_id!r}, and the goal is {goal.id!r}"]
             )
         self.graph = graph
-        self._constraints = goal.constraints
-        self.plan: Plan = compile_plan(graph, goal.constraints)
+        self._goal = goal
+        self.plan: Plan = compile_plan(graph, goal.constraints, tells_metrics=needs_metrics(goal))
         self.entry_points: dict[str, EntryPointSpec] = {}
         self.functions = FunctionRegistry()
         for name, function in functions.items():
@@ -71,19 +72,27 @@ class Registrations:
             raise InvalidConfig("no entry point is registered: register at least one")
         entered = [spec.entry_node for spec in self.entry_points.values()]
         check_graph(self.graph, entry_nodes=entered)
-        for rule in self._constraints:
+        for rule in self._goal.constraints:
             if rule.check.strip() in self.functions:
                 raise InvalidConfig(
                     f"constraint {rule.id!r}: its check names the function {rule.check!r}, and a "
                     "check is an expression: call the function in a node and check what it returns"
                 )
         missing = self.functions.missing(self.graph.nodes)
+        asked = functions_of(self._goal)
+        missing += [name for name in dict.fromkeys(asked.values()) if name not in self.functions]
         if missing:
             raise FunctionNotFound(
                 f"functions {missing} are not registered: pass functions={{name: callable}} or "
                 "call register_function() before start()"
             )
         problems = self.functions.problems(self.graph.nodes)
+        problems += [
+            f"success criterion {criterion!r}: function {name!r} must take the output, and nothing "
+            "else that has no default"
+            for criterion, name in asked.items()
+            if not takes_one(self.functions.get(name).call)
+        ]
         if problems:
             raise InvalidGraph(problems)
 

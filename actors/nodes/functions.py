@@ -152,6 +152,17 @@ def analyse(name: str, function: Callable[..., Any]) -> RegisteredFunction:
     )
 
 
+def takes_one(function: Callable[..., Any]) -> bool:
+    """Say whether `function` can be called with one argument by position."""
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # some built-ins have no signature; the call will tell
+        return True
+    return True
+
+
 def _misfits(node: NodeSpec, function: RegisteredFunction) -> list[str]:
     where = f"node {node.id!r}: function {function.name!r}"
     found = []

@@ -49,15 +49,17 @@ class LogConsumer:
         """
         self._incarnation = await raise_fence(self._writer, self.name)
         self.load()
-        if self.state is None:
-            last = self._store.read(lambda reader: reader.last_event())
-            if not await self.advance(last, state=first_state):
-                raise StoreUnavailable(f"the log consumer {self.name} could not be registered")
+        if self.state is None and not await self.advance(self.last(), state=first_state):
+            raise StoreUnavailable(f"the log consumer {self.name} could not be registered")
 
     def load(self) -> None:
         """Go back to the durable position."""
         self.cursor, self.state = self._store.read(lambda reader: reader.cursor(self.name))
         self.seen = self.cursor
+
+    def last(self) -> int:
+        """The seq of the newest event in the log."""
+        return self._store.read(lambda reader: reader.last_event())
 
     def page(self, limit: int = CONSUMER_PAGE_EVENTS) -> list[tuple[int, EventBody]]:
         """Return the next events after `seen`, which the caller moves as it goes through them."""

@@ -9,7 +9,8 @@ from greenroom.actors.system.event_bus_handle import EventBusHandle
 from greenroom.protocol.errors import ActorError, RuntimeNotRunning, StorageError
 from greenroom.protocol.events import EventType
 from greenroom.protocol.goal import Goal
-from greenroom.protocol.goal_progress import check_criteria, describe, metrics
+from greenroom.protocol.goal_criteria import check_criteria
+from greenroom.protocol.goal_progress import describe, metrics
 from greenroom.protocol.messages import CatchUp, ConsumerMessage
 from greenroom.protocol.outcomes import OutcomeFold
 

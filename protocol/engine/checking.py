@@ -30,7 +30,7 @@ def check_constraints(draft: Draft, node_id: str, output: Outputs | None) -> str
     before = draft.state.violated
     violated = list(before)
     fatal: str | None = None
-    metrics = _metrics(draft)
+    metrics = draft.metrics()
     memory = DecodedView(draft.memory, draft.state.memory)
     returned = None if output is None else DecodedView(output)
     for rule in draft.plan.constraints:
@@ -51,18 +51,6 @@ def check_constraints(draft: Draft, node_id: str, output: Outputs | None) -> str
     if len(violated) != len(before) or tuple(violated) != before:
         draft.violated = tuple(violated)
     return fatal
-
-
-def _metrics(draft: Draft) -> dict[str, int]:
-    """METRICS, as the step leaves them."""
-    state = draft.state
-    return {
-        "steps": state.steps + draft.steps,
-        "latency_ms": state.latency_ms + draft.latency_ms,
-        "retries": state.retries + draft.retries,
-        "failures": sum(state.retry_details.values()) + sum(draft.failures.values()),
-        "run": state.run,
-    }
 
 
 def _broken(

@@ -55,19 +55,27 @@ def compile_measured(expression: str) -> Condition:
     return condition
 
 
+def uses_metrics(condition: Condition) -> bool:
+    """Whether the expression looks at metrics."""
+    return _METRICS_NAME in _names(condition)
+
+
 def _compile(rule: Constraint) -> PlanConstraint:
     try:
         check = compile_measured(rule.check)
     except InvalidExpression as error:
         raise InvalidExpression(f"constraint {rule.id!r}: {error}") from error
-    names = {node.id for node in _parts(check) if isinstance(node, ast.Name)}
     return PlanConstraint(
         id=rule.id,
         description=rule.description,
         hard=rule.is_hard,
         check=check,
-        needs_output=not names.isdisjoint(_OUTPUT_NAMES),
+        needs_output=not _names(check).isdisjoint(_OUTPUT_NAMES),
     )
+
+
+def _names(condition: Condition) -> set[str]:
+    return {node.id for node in _parts(condition) if isinstance(node, ast.Name)}
 
 
 def _parts(condition: Condition) -> Iterable[ast.AST]:

@@ -109,17 +109,31 @@ class Draft:
             )
         )
 
-    def event_of_memory(self, kind: str, name: str) -> None:
+    def metrics(self) -> dict[str, int]:
+        """`constraints.METRICS` of the execution, as this transition leaves it."""
+        state = self.state
+        return {
+            "steps": state.steps + self.steps,
+            "latency_ms": state.latency_ms + self.latency_ms,
+            "retries": state.retries + self.retries,
+            "failures": sum(state.retry_details.values()) + sum(self.failures.values()),
+            "run": state.run,
+        }
+
+    def event_of_memory(
+        self, kind: str, name: str, beside: dict[str, dict[str, int]] | None = None
+    ) -> None:
         """Add an event with the whole memory as its data under `name`, or a reference when that is
-        too large.
+        too large; what is `beside` it is small.
         """
         accepted = self.accepted
         memory = self.all_memory()
         data = reference = None
         if sum(map(len, memory.values())) <= EVENT_DATA_BYTES_MAX:
-            data = msgspec.Raw(encode({name: memory}))
+            data = msgspec.Raw(encode({name: memory, **(beside or {})}))
         if data is None or len(data) > EVENT_DATA_BYTES_MAX:
-            data, reference = None, Reference(name, len(encode(memory)))
+            data = None if beside is None else msgspec.Raw(encode(beside))
+            reference = Reference(name, len(encode(memory)))
         self.events.append(
             EventBody(
                 type=kind,
@@ -180,7 +194,8 @@ class Draft:
         for token_id in (*self.state.tokens, *self.tokens):
             self.tokens[token_id] = None
         self.status = Status.COMPLETED
-        self.event_of_memory(_COMPLETED, "output")
+        beside = {"metrics": self.metrics()} if self.plan.tells_metrics else None
+        self.event_of_memory(_COMPLETED, "output", beside)
         self.commands.append(Finish(Status.COMPLETED))
 
     def stop(self, status: Status, error: str) -> None:

@@ -71,9 +71,12 @@ class Plan:
     max_steps: int
     digest: bytes
     constraints: tuple[PlanConstraint, ...] = ()
+    tells_metrics: bool = False  # with the end of each execution that completes
 
 
-def compile_plan(graph: GraphSpec, rules: Sequence[Constraint] = ()) -> Plan:
+def compile_plan(
+    graph: GraphSpec, rules: Sequence[Constraint] = (), *, tells_metrics: bool = False
+) -> Plan:
     """Compile `graph`, which `validate_graph` has found sound, with the goal's constraints.
 
     Raises NodeNotFound when an edge or a route leads nowhere, InvalidExpression when a condition
@@ -98,6 +101,7 @@ def compile_plan(graph: GraphSpec, rules: Sequence[Constraint] = ()) -> Plan:
         max_steps=graph.max_steps,
         digest=_digest(graph, constraints),
         constraints=constraints,
+        tells_metrics=tells_metrics,
     )
 
 

@@ -12,17 +12,17 @@ from greenroom.protocol.codec import decode_event, encode
 from greenroom.protocol.errors import InvalidConfig, UnsupportedSetting
 from greenroom.protocol.events import AgentEvent, EventBody
 from greenroom.protocol.goal import Constraint, Goal, SuccessCriterion
-from greenroom.protocol.goal_progress import (
+from greenroom.protocol.goal_criteria import (
+    asked_of_outputs,
     check_criteria,
-    describe,
-    measure,
-    output_matchers,
     unsupported_criteria,
 )
+from greenroom.protocol.goal_progress import describe, measure
 from greenroom.protocol.new_event import new_event
 from greenroom.protocol.outcomes import (
     EVIDENCE_MAX,
     VIOLATIONS_MAX,
+    Answer,
     OutcomeFold,
     fold_event,
 )
@@ -36,9 +36,11 @@ def body(kind: str, **fields: Any) -> EventBody:
     return decode_event(new_event(kind, 1.0, **fields).body)
 
 
-def ended(status: str, output: dict[str, Any] | None = None, number: int = 0) -> EventBody:
+def ended(
+    status: str, output: dict[str, Any] | None = None, number: int = 0, **metrics: int
+) -> EventBody:
     """The end of an execution of stream "s"."""
-    data = {"output": output} if output is not None else None
+    data = {"output": output, "metrics": metrics} if output is not None else None
     return body(f"execution_{status}", stream="s", execution=f"x{number}", data=data)
 
 
@@ -51,8 +53,17 @@ def fold_all(goal: Goal, *events: EventBody) -> OutcomeFold:
 
 
 def add(goal: Goal, fold: OutcomeFold, one: EventBody) -> bool:
-    """Fold one event."""
-    return fold_event(fold, one, lambda: AgentEvent(1, one).data, output_matchers(goal))
+    """Fold one event, with the answers of all criteria that need no user's function."""
+
+    def answers(body: EventBody, data: dict[str, Any]) -> dict[str, tuple[str, Answer]]:
+        output, metrics = data.get("output") or {}, data.get("metrics", {})
+        return {
+            name: (asked.wanted, asked.judge(output, metrics))
+            for name, asked in asked_of_outputs(goal).items()
+            if asked.judge is not None
+        }
+
+    return fold_event(fold, one, lambda: AgentEvent(1, one).data, answers)
 
 
 def goal_of(*criteria: SuccessCriterion, **fields: Any) -> Goal:
@@ -69,15 +80,26 @@ GOAL = goal_of(
     criterion("success_rate", "75%", id="rate", weight=0.5),
     criterion("output_equals", {"label": "bug"}, id="label"),
     criterion("executions_completed", 5, id="count"),
+    criterion("expression:output.label == 'bug' and metrics.steps < 5", ">= 50%", id="quick"),
+    criterion("expression:output.score", "> 0.5", id="score"),
+    criterion("executions_failed", "< 3", id="failed"),
     constraints=[Constraint(id="hard"), Constraint(id="soft", constraint_type="soft")],
 )
 
+OUTPUTS = [
+    None,
+    {"label": "bug"},
+    {"label": "bug", "score": 0.25},
+    {"label": "other", "score": 7},
+    {"label": "other", "score": "none"},
+]
 events = st.one_of(
     st.builds(
         ended,
         st.sampled_from(ENDS),
-        st.sampled_from([None, {"label": "bug"}, {"label": "other"}]),
+        st.sampled_from(OUTPUTS),
         st.integers(0, 9),
+        steps=st.integers(1, 9),
     ),
     st.builds(
         body,
@@ -91,6 +113,11 @@ events = st.one_of(
         st.sampled_from(["hard", "soft"]),
     ),
 )
+
+
+def total_of(fold: OutcomeFold, criterion_id: str) -> float:
+    """The sum of the answers that a criterion got."""
+    return fold.tallies[criterion_id].sum if criterion_id in fold.tallies else 0.0
 
 
 @given(
@@ -122,13 +149,18 @@ def test_a_fold_cut_anywhere_equals_a_recount(steps: list[tuple[EventBody, str]]
     assert fold.started == kinds["execution_started"]
     assert sum(fold.ended.values()) == sum(kinds[f"execution_{one}"] for one in ENDS)
     assert fold.violations_total == kinds["constraint_violation"]
-    bugs = sum(
-        1
-        for one in log
-        if one.type == "execution_completed"
-        and AgentEvent(1, one).data.get("output") == {"label": "bug"}
-    )
-    assert (fold.matches["label"].count if "label" in fold.matches else 0) == bugs
+    completed = [AgentEvent(1, one).data for one in log if one.type == "execution_completed"]
+    outputs = [one.get("output") or {} for one in completed]
+    bugs = [one.get("label") == "bug" for one in outputs]
+    assert total_of(fold, "label") == sum(bugs)
+    quick = [one.get("metrics", {}).get("steps", 9) < 5 for one in completed]
+    assert total_of(fold, "quick") == sum(a and b for a, b in zip(bugs, quick, strict=True))
+    scores = [one.get("score") for one in outputs]
+    numbers = [one for one in scores if isinstance(one, int | float)]
+    assert total_of(fold, "score") == sum(numbers)
+    if completed:
+        assert fold.tallies["score"].seen == len(completed)
+        assert fold.tallies["score"].failed == len(completed) - len(numbers)
     progress = measure(GOAL, fold)
     assert 0 <= progress.overall <= 1
     assert all(0 <= one.progress <= 1 for one in progress.criteria.values())
@@ -155,6 +187,25 @@ def test_a_fold_cut_anywhere_equals_a_recount(steps: list[tuple[EventBody, str]]
         ("output_equals", "bug", 1 / 3, False),
         ("output_equals", {"label": "bug", "n": 7}, 1 / 3, False),
         ("output_equals", {"other": 1}, 0.0, False),
+        ("success_rate", ">= 75%", 0.75, True),
+        ("success_rate", "> 75%", 0.75, False),
+        ("success_rate", "< 0.8", 1.0, True),
+        ("failure_rate", "<= 25%", 1.0, True),
+        ("failure_rate", "< 20 %", 0.8, False),
+        ("failure_rate", "25%", 0.25, True),
+        ("executions_failed", "< 5", 1.0, True),
+        ("executions_failed", "< 1", 1.0, False),
+        ("executions_failed", "== 1", 1.0, True),
+        ("executions_completed", "> 3", 1.0, False),
+        ("executions_completed", "!= 4", 1.0, True),
+        ("constraint_violations", "<= 0", 1.0, True),
+        ("expression:'label' in output", "60%", 2 / 3, True),
+        ("expression:output.get('label') == 'bug'", None, 1 / 3, False),
+        ("expression:metrics.steps < 3", ">= 0.9", 2 / 3, False),
+        ("expression:metrics.steps", "<= 2.0", 1.0, True),
+        ("expression:metrics.steps", "< 1", 0.5, False),
+        ("expression:metrics.steps", 4, 0.5, False),
+        ("expression:output.get('label') == 'bug'", "< 0.4", 1.0, True),
     ],
 )
 def test_each_metric_is_really_measured(
@@ -164,9 +215,9 @@ def test_each_metric_is_really_measured(
     goal = goal_of(criterion(metric, target))
     fold = fold_all(
         goal,
-        ended("completed", {"label": "bug", "n": 7}),
-        ended("completed", {"tags": [{"name": "a bug, really"}], "n": [7]}),
-        ended("completed", {"label": "ugly"}),
+        ended("completed", {"label": "bug", "n": 7}, steps=1),
+        ended("completed", {"tags": [{"name": "a bug, really"}], "n": [7]}, steps=2),
+        ended("completed", {"label": "ugly"}, steps=3),
         ended("failed"),
         ended("cancelled"),
         body("node_completed"),
@@ -269,7 +320,7 @@ def test_the_fold_is_bounded() -> None:
     assert len(fold.violations) == VIOLATIONS_MAX
     assert fold.violations_total == 3_000
     assert len(fold.recent_executions) == EVIDENCE_MAX
-    assert len(fold.matches["label"].evidence) == EVIDENCE_MAX
+    assert len(fold.tallies["label"].evidence) == EVIDENCE_MAX
     assert len(encode(fold)) < 1_000_000
 
 
@@ -280,6 +331,16 @@ def test_the_fold_is_bounded() -> None:
         ("success_rate", "many", InvalidConfig),
         ("success_rate", 90, InvalidConfig),
         ("success_rate", "900%", InvalidConfig),
+        ("success_rate", "about 90%", InvalidConfig),
+        ("success_rate", "> 1.5", InvalidConfig),
+        ("executions_failed", "< -1", InvalidConfig),
+        ("executions_failed", "=> 1", InvalidConfig),
+        ("expression:", None, InvalidConfig),
+        ("expression:output.", None, InvalidConfig),
+        ("expression:metrics.stepz < 2", None, InvalidConfig),
+        ("expression:output.x", "high", InvalidConfig),
+        ("function:", None, InvalidConfig),
+        ("function:polite", [1], InvalidConfig),
         ("executions_total", 0, InvalidConfig),
         ("executions_total", "50%", InvalidConfig),
         ("executions_total", True, InvalidConfig),
