@@ -4,7 +4,7 @@ GreenroomError
 |- InvalidInput               the caller's data; mend it and call again
 |  |- InvalidId  InvalidValue  InvalidConfig  InvalidGraph  UnsupportedSetting
 |  |- EntryPointNotFound  NodeNotFound  FunctionNotFound  EntryPointExists  InvalidExpression
-|  |- ExecutionNotFound
+|  |- ExecutionNotFound  EffectMismatch  TooManyEffects
 |- RuntimeStateError          the call does not fit the runtime's present state
 |  |- RuntimeNotRunning  RuntimeIsRunning  RuntimeStopped  IdempotencyConflict  NotResumable
 |  |- NotDeletable
@@ -20,6 +20,7 @@ GreenroomError
 |  |- PoisonMessage  UnknownMessage  SupervisionFailed
 |- StateAccessError -> IsolationError  KeyNotAllowed
 |- NodeFailed  PortInUse
+|- OutcomeUnknown  EffectNotDone  StaleNodeRun   (effect_errors.py)
 """
 
 from typing import Any, ClassVar

@@ -10,6 +10,8 @@ from typing import Final
 
 import msgspec
 
+from greenroom.protocol.effects import EffectRecord
+
 
 class Status(StrEnum):
     """Where an execution stands. None stands for another; each has its own event."""
@@ -100,6 +102,7 @@ class ExecutionState(msgspec.Struct, gc=False, kw_only=True):
     seq: int = 0
     status: Status = Status.QUEUED
     tokens: dict[int, Token] = {}
+    effects: dict[int, dict[str, EffectRecord]] = {}  # token -> slot; gone with the token
     memory: dict[str, msgspec.Raw] = {}
     visits: dict[str, int] = {}
     path: list[str] = []

@@ -19,6 +19,10 @@ VALUE_DEPTH_MAX: Final = 64
 INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**64 - 1
 
+# Effects, of one visit of one node
+EFFECTS_MAX: Final = 1_000
+EFFECT_RESULTS_BYTES_MAX: Final = 16 * 1024 * 1024
+
 # Graphs
 NODES_MAX: Final = 10_000
 EDGES_MAX: Final = 100_000

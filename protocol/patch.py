@@ -6,6 +6,7 @@ deploy, a mended bug or a new library version cannot rewrite the past.
 
 import msgspec
 
+from greenroom.protocol.effects import EffectRecord
 from greenroom.protocol.execution import Accepted, ExecutionState, Status, Token
 
 
@@ -15,7 +16,8 @@ class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     `tokens` maps a token's id to its new value, or to None when it is gone; `memory` sets keys,
     `forget` deletes keys (deletes come first); `visits` holds new absolute counts; `path` is
     appended; `steps`, `retries`, `failures` (by node) and `latency_ms` are added; `violated` holds
-    the ids of the soft constraints that do not hold now.
+    the ids of the soft constraints that do not hold now. `effects` sets what is on record in the
+    slots of a token, None deletes it; all of it goes when the token goes or has ended.
     """
 
     accepted: Accepted | None = None
@@ -29,6 +31,7 @@ class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     retries: int = 0
     failures: dict[str, int] = {}
     latency_ms: int = 0
+    effects: dict[int, dict[str, EffectRecord | None]] = {}
     run: int | None = None
     error: str | None = None
     clear_error: bool = False
@@ -84,6 +87,10 @@ def apply(state: ExecutionState | None, patch: Patch, seq: int) -> ExecutionStat
             state.tokens.pop(token_id, None)
         else:
             state.tokens[token_id] = token
+        if token is None or token.ended is not None:
+            state.effects.pop(token_id, None)
+    for token_id, changes in patch.effects.items():
+        _apply_effects(state.effects.setdefault(token_id, {}), changes)
     for key in patch.forget:
         state.memory.pop(key, None)
     state.memory.update(patch.memory)
@@ -96,6 +103,16 @@ def apply(state: ExecutionState | None, patch: Patch, seq: int) -> ExecutionStat
         state.retry_details[node] = state.retry_details.get(node, 0) + count
     _apply_ends(state, patch)
     return state
+
+
+def _apply_effects(
+    records: dict[str, EffectRecord], changes: dict[str, EffectRecord | None]
+) -> None:
+    for slot, record in changes.items():
+        if record is None:
+            records.pop(slot, None)
+        else:
+            records[slot] = record
 
 
 def _apply_ends(state: ExecutionState, patch: Patch) -> None:

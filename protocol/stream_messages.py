@@ -3,6 +3,7 @@
 import msgspec
 
 from greenroom.protocol.commit import CommitOutcome, CursorMove, StateKey, StateRead, StateWrite
+from greenroom.protocol.effects import EffectRecord
 from greenroom.protocol.message import Message
 
 
@@ -73,6 +74,21 @@ class NodeResults(Message, frozen=True, tag="node_results"):
 
     incarnation: int
     results: tuple[NodeResult, ...]
+
+
+class RecordEffect(Message, frozen=True, tag="record_effect"):
+    """Asked by a node run: have `record` stand in `slot` of its visit, None withdraws it.
+
+    True after the commit; False when the run counts no more, or the store refused the record.
+    """
+
+    incarnation: int
+    execution_id: str
+    token_id: int
+    visit: int
+    attempt: int
+    slot: str
+    record: EffectRecord | None = None
 
 
 class CancelExecution(Message, frozen=True, tag="cancel_execution"):
@@ -150,6 +166,7 @@ StreamMessage = (
     CommitAcks
     | Trigger
     | NodeResults
+    | RecordEffect
     | CancelExecution
     | PauseExecution
     | ResumeExecution

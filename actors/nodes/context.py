@@ -11,8 +11,11 @@ import msgspec
 from greenroom.actors.kernel.clock import Clock
 from greenroom.actors.kernel.future import Future
 from greenroom.actors.nodes.buffer import StepBuffer
+from greenroom.actors.nodes.effect_calls import EffectCalls
+from greenroom.actors.nodes.effects import EffectPerformer
 from greenroom.actors.nodes.functions import FunctionRegistry
 from greenroom.actors.nodes.host import NodesHost
+from greenroom.actors.nodes.runs import NodeRun, StreamBinding
 from greenroom.actors.nodes.sleeping import wake_after, wake_at
 from greenroom.protocol.codec import encode
 from greenroom.protocol.commit import StateKey
@@ -45,7 +48,7 @@ class TurnGate(Protocol):
         ...
 
 
-class NodeContext:
+class NodeContext(EffectCalls):
     """One run of one node: who it is, the state it may use, and the events it publishes.
 
     Writes, updates and events are buffered and become visible all together when the node's step
@@ -58,13 +61,15 @@ class NodeContext:
     """
 
     __slots__ = (
+        "_binding",
         "_buffer",
         "_clock",
+        "_effects",
         "_functions",
         "_gate",
         "_hops",
         "_host",
-        "_token_id",
+        "_run",
         "attempt",
         "correlation_id",
         "execution_id",
@@ -78,31 +83,27 @@ class NodeContext:
     def __init__(
         self,
         *,
-        execution_id: str,
-        token_id: int,
-        node_id: str,
-        stream_id: str,
-        correlation_id: str,
-        visit: int,
-        attempt: int,
+        run: NodeRun,
+        binding: StreamBinding,
         goal: Any,
-        hops: int,
         buffer: StepBuffer,
         gate: TurnGate | None,
         host: NodesHost,
         functions: FunctionRegistry,
         clock: Clock,
     ) -> None:
-        self.execution_id = execution_id
-        self.node_id = node_id
-        self.stream_id = stream_id
-        self.correlation_id = correlation_id
-        self.visit = visit
-        self.attempt = attempt
+        self.execution_id = run.execution_id
+        self.node_id = run.node
+        self.stream_id = binding.stream_id
+        self.correlation_id = run.correlation_id
+        self.visit = run.visit
+        self.attempt = run.attempt
         self.goal = goal
         self.logger = logger
-        self._token_id = token_id
-        self._hops = hops
+        self._hops = run.hops
+        self._run = run
+        self._binding = binding
+        self._effects: EffectPerformer | None = None
         self._buffer = buffer
         self._gate = gate
         self._host = host
@@ -301,7 +302,7 @@ class NodeContext:
 
     def _note_id(self, kind: str) -> tuple[str, int]:
         number = self._buffer.notes.number()
-        return f"{kind}_{self._token_id:07d}.{self.attempt:03d}.{number:03d}", number
+        return f"{kind}_{self._run.token_id:07d}.{self.attempt:03d}.{number:03d}", number
 
     def publish(self, event_type: EventType | str, data: dict[str, Any] | None = None) -> None:
         """Append an event to the log when the step closes; `event_type` is usually "custom".
@@ -346,6 +347,11 @@ class NodeContext:
         time zone, and for one further than a hundred years away.
         """
         self._buffer.sleep_until = wake_at(self._clock.now(), when)
+
+    def _performer(self) -> EffectPerformer:
+        if self._effects is None:
+            self._effects = EffectPerformer(self._run, self._binding, self._host)
+        return self._effects
 
     async def _wait(self, keys: tuple[StateKey, ...]) -> None:
         """Under `synchronized`, unless this step holds turns: let those who hold them finish."""

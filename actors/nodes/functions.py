@@ -19,7 +19,7 @@ ROUTE_KEY: Final = "route"
 ROUTER: Final = "router"
 ERROR_CHARS_MAX: Final = 4_000  # of an error's text on its way to the stream, which stores less
 
-_NAMED: Final = frozenset({inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY})
+NAMED: Final = frozenset({inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY})
 
 
 class RegisteredFunction(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +130,7 @@ def analyse(name: str, function: Callable[..., Any]) -> RegisteredFunction:
         parameters = tuple(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
         parameters = (inspect.Parameter("keywords", inspect.Parameter.VAR_KEYWORD),)
-    named = {one.name: one for one in parameters if one.kind in _NAMED}
+    named = {one.name: one for one in parameters if one.kind in NAMED}
     unnamed = [
         one.name
         for one in parameters

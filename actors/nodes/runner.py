@@ -223,17 +223,10 @@ class NodeRunner:
         return one.buffer
 
     def _context(self, one: Running) -> NodeContext:
-        run = one.run
         return NodeContext(
-            execution_id=run.execution_id,
-            token_id=run.token_id,
-            node_id=run.node,
-            stream_id=one.binding.stream_id,
-            correlation_id=run.correlation_id,
-            visit=run.visit,
-            attempt=run.attempt,
+            run=one.run,
+            binding=one.binding,
             goal=self._goal,
-            hops=run.hops,
             buffer=self._buffer(one),
             gate=self._gate(one),
             host=self._host,

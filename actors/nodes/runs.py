@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from greenroom.actors.kernel.future import Future
 from greenroom.actors.nodes.buffer import StepBuffer
 from greenroom.actors.nodes.functions import (
     NodePlan,
@@ -15,6 +16,7 @@ from greenroom.actors.nodes.functions import (
     may_be_retried,
 )
 from greenroom.actors.nodes.pool import PoolCall
+from greenroom.protocol.effects import EffectRecord
 from greenroom.protocol.isolation import IsolationLevel
 from greenroom.protocol.stream_messages import NodeResult
 
@@ -26,6 +28,10 @@ class ControlRef(Protocol):
 
     def tell(self, message: Any, *, control: bool = ...) -> None:
         """Send without waiting."""
+        ...
+
+    def ask(self, message: Any, *, control: bool = ...) -> Future[Any]:
+        """Send, and return the future of the answer."""
         ...
 
 
@@ -45,7 +51,9 @@ class StreamBinding:
 
 
 class NodeRun(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One run of one node. `memory` is the run's own shallow copy of execution memory."""
+    """One run of one node. `memory` is the run's own shallow copy of execution memory, `effects`
+    of what its visit has on record.
+    """
 
     execution_id: str
     token_id: int
@@ -56,6 +64,7 @@ class NodeRun(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     correlation_id: str
     holds_turns: bool = False
     hops: int = 0
+    effects: dict[str, EffectRecord] | None = None  # of earlier runs of this visit
 
 
 class Running:

@@ -26,6 +26,7 @@ from greenroom.actors.stream.waiting_line import Place
 from greenroom.actors.stream.wishes import ALSO_ENDED, Wish, tick_of_wish
 from greenroom.actors.system.fences import raise_fence
 from greenroom.protocol.commit import CommitOutcome
+from greenroom.protocol.engine.ticks import Progressed
 from greenroom.protocol.engine.transition import Command, Finish, RunNode, StopNode
 from greenroom.protocol.errors import GreenroomError
 from greenroom.protocol.events import EventBody, EventType
@@ -40,6 +41,7 @@ from greenroom.protocol.stream_messages import (
     NodeResults,
     PauseExecution,
     PermitFreed,
+    RecordEffect,
     ResumeExecution,
     StoreBack,
     StreamMessage,
@@ -139,6 +141,8 @@ class ExecutionStream(Actor[StreamMessage]):
                     for result in message.results:
                         self._node_ended(result)
                     self._draining.look()
+            case RecordEffect():
+                return self._record(message)
             case Trigger():
                 self._reception.receive(message)
             case PermitFreed():
@@ -226,6 +230,7 @@ class ExecutionStream(Actor[StreamMessage]):
 
     def _run_node(self, live: Live, command: RunNode) -> None:
         assert live.state is not None
+        effects = live.state.effects.get(command.token_id)
         if self._draining.begun:
             # Committed as dispatched: the next start runs it. Others may wait for its turns.
             self._races.forget(live)
@@ -247,6 +252,7 @@ class ExecutionStream(Actor[StreamMessage]):
                 correlation_id=accepted.correlation_id,
                 holds_turns=bool(live.turns),
                 hops=accepted.hops,
+                effects=None if effects is None else effects.copy(),
             ),
         )
 
@@ -265,6 +271,16 @@ class ExecutionStream(Actor[StreamMessage]):
             pending = Pending(tick_of(result), None if result.error else result)
             if result.error is not None or not self._races.blocked(live, pending):
                 self._steps.tick(live, pending)
+
+    def _record(self, message: RecordEffect) -> object:
+        live = self._roster.get(message.execution_id)
+        if live is None or message.incarnation != self._fence:
+            return False
+        tick = Progressed(
+            message.token_id, message.visit, message.attempt, message.slot, message.record
+        )
+        self._steps.tick(live, Pending(tick, reply=self.defer()))
+        return DEFERRED
 
     def lost_race(self, flight: InFlight, outcome: CommitOutcome) -> None:
         """A closing step read something stale; nothing of it was stored."""

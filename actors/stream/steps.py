@@ -13,7 +13,7 @@ from greenroom.actors.stream.live import DELETED, Delete, InFlight, Live, Pendin
 from greenroom.protocol.commit import CommitOutcome, OutcomeKind
 from greenroom.protocol.engine.advance import advance
 from greenroom.protocol.engine.plan import Plan
-from greenroom.protocol.engine.ticks import Hold, NodeErrored, NodeSucceeded, Resume
+from greenroom.protocol.engine.ticks import Hold, NodeErrored, NodeSucceeded, Progressed, Resume
 from greenroom.protocol.engine.transition import Command, Transition
 from greenroom.protocol.errors import Fenced, GreenroomError, VersionConflict
 from greenroom.protocol.execution import SETTLED
@@ -95,6 +95,8 @@ class StepMachine:
             # One execution's fault is its own: it is held, and the stream goes on.
             logger.exception("%s: %s failed", live.execution_id, type(pending.tick).__name__)
             transition = self._hold_back(live, trigger, error, now)
+            if isinstance(pending.tick, Progressed) and pending.reply is not None:
+                pending.reply.set(False)  # what is committed now is not what was asked for
         if transition is None:
             if pending.reply is not None:
                 pending.reply.set(False)
@@ -191,6 +193,9 @@ class StepMachine:
         if outcome.code in (Fenced.code, VersionConflict.code):
             # The store knows more than this instance: the next one reads it anew.
             raise RuntimeError(f"this instance is behind the store: {outcome.text}")
+        if isinstance(flight.pending.tick, Progressed) and reply:
+            reply.set(False)  # what its node makes of it is the node's own
+            return
         live, pending = flight.live, flight.pending
         logger.error("%s: step refused: %s", live.execution_id, outcome.text)
         if isinstance(pending.tick, NodeSucceeded):

@@ -10,7 +10,8 @@ An execution's status, and what moves it. Every arrow is one transition, that is
                                +--------------- WAITING   (a node failed and waits 1 s or more, or
                                                            has ended and sleeps until a time)
 
-    stays RUNNING   a node ended and another follows; a node failed and waits less than 1 s
+    stays RUNNING   a node ended and another follows; a node failed and waits less than 1 s; a node
+                    run had an effect recorded, which is no step of the graph
     COMPLETED       a terminal node ended, or a node with no edge to take succeeded
     FAILED          a node used up its attempts and has no edge for that, or no edge was taken
                     and the condition of one could not be evaluated; a hard constraint of the goal
@@ -47,6 +48,7 @@ from greenroom.protocol.engine.node_ends import conflicted, node_errored, node_s
 from greenroom.protocol.engine.pausing import pause, resume
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.retry import rerun
+from greenroom.protocol.engine.sub_steps import progressed
 from greenroom.protocol.engine.ticks import (
     Accept,
     Cancel,
@@ -57,6 +59,7 @@ from greenroom.protocol.engine.ticks import (
     NodeErrored,
     NodeSucceeded,
     Pause,
+    Progressed,
     Recover,
     Resume,
     Tick,
@@ -87,6 +90,8 @@ def advance(plan: Plan, state: ExecutionState | None, tick: Tick, now: float) ->
             return node_succeeded(plan, _known(state), tick, now)
         case NodeErrored():
             return node_errored(plan, _known(state), tick, now)
+        case Progressed():
+            return progressed(plan, _known(state), tick, now)
         case Dispatch():
             return _dispatch(plan, _known(state), tick, now)
         case Accept():

@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.protocol.codec import encode
+from greenroom.protocol.effects import EffectRecord
 from greenroom.protocol.engine.plan import Plan, PlanNode
 from greenroom.protocol.engine.text import bounded_text
 from greenroom.protocol.engine.transition import Command, Finish, RunNode, StopNode, Transition
@@ -40,6 +41,7 @@ class Draft:
         "clear_error",
         "closed",
         "commands",
+        "effects",
         "error",
         "events",
         "failures",
@@ -69,6 +71,7 @@ class Draft:
         self.memory: dict[str, msgspec.Raw] = {}
         self.visits: dict[str, int] = {}
         self.path: list[str] = []
+        self.effects: dict[int, dict[str, EffectRecord | None]] = {}
         self.steps = 0
         self.retries = 0
         self.failures: dict[str, int] = {}
@@ -246,6 +249,7 @@ class Draft:
                 retries=self.retries,
                 failures=self.failures,
                 latency_ms=self.latency_ms,
+                effects=self.effects,
                 run=self.run,
                 error=self.error,
                 clear_error=self.clear_error,

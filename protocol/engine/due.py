@@ -53,6 +53,12 @@ def _outline(state: ExecutionState | None, patch: Patch) -> ExecutionState:
     if state is None:
         return apply(None, patch, 1)
     outline = msgspec.structs.replace(
-        state, tokens=state.tokens.copy(), memory={}, visits={}, path=[], retry_details={}
+        state,
+        tokens=state.tokens.copy(),
+        effects={},
+        memory={},
+        visits={},
+        path=[],
+        retry_details={},
     )
     return apply(outline, patch, state.seq + 1)

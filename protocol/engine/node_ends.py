@@ -14,7 +14,7 @@ from greenroom.protocol.engine.plan import Plan, PlanNode
 from greenroom.protocol.engine.retry import may_retry, note_failure, rerun, retry
 from greenroom.protocol.engine.routing import choose, route_label
 from greenroom.protocol.engine.text import bounded_text
-from greenroom.protocol.engine.ticks import Conflicted, NodeErrored, NodeSucceeded
+from greenroom.protocol.engine.ticks import Conflicted, NodeErrored, NodeSucceeded, Progressed
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.engine.walk import PAUSE_NODE, ended, enter, hold_lost, leave
 from greenroom.protocol.errors import InvalidValue, StateConflict
@@ -36,8 +36,10 @@ _INVALID_OUTPUT: Final = (*_type_names(InvalidValue), InvalidValue.code)
 _LOST_RACES: Final = (*_type_names(StateConflict), StateConflict.code)
 
 
-def _running(state: ExecutionState, tick: NodeSucceeded | NodeErrored | Conflicted) -> Token | None:
-    """Return the token whose node run the tick ends, None when that run does not count any more."""
+def running(
+    state: ExecutionState, tick: NodeSucceeded | NodeErrored | Conflicted | Progressed
+) -> Token | None:
+    """Return the token whose node run the tick is about, None when that run counts no more."""
     token = state.tokens.get(tick.token_id)
     if (
         token is None
@@ -54,7 +56,7 @@ def node_succeeded(
     plan: Plan, state: ExecutionState, tick: NodeSucceeded, now: float
 ) -> Transition | None:
     """The node's output becomes memory, and the token goes on; None when the run is stale."""
-    token = _running(state, tick)
+    token = running(state, tick)
     if token is None:
         return None
     draft = Draft(plan, state, now)
@@ -106,7 +108,7 @@ def node_errored(
     plan: Plan, state: ExecutionState, tick: NodeErrored, now: float
 ) -> Transition | None:
     """Another attempt, the way for failures, or the end; None when the run is stale."""
-    token = _running(state, tick)
+    token = running(state, tick)
     if token is None:
         return None
     draft = Draft(plan, state, now)
@@ -132,7 +134,7 @@ def conflicted(
     plan: Plan, state: ExecutionState, tick: Conflicted, now: float
 ) -> Transition | None:
     """Another run; after too many lost races the node has failed. None when the run is stale."""
-    token = _running(state, tick)
+    token = running(state, tick)
     if token is None:
         return None
     draft = Draft(plan, state, now)

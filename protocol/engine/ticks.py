@@ -2,6 +2,7 @@
 
 import msgspec
 
+from greenroom.protocol.effects import EffectRecord
 from greenroom.protocol.execution import Accepted
 
 
@@ -59,6 +60,16 @@ class NodeErrored(msgspec.Struct, frozen=True, gc=False):
     retryable: bool = True
 
 
+class Progressed(msgspec.Struct, frozen=True, gc=False):
+    """A node run began or ended an effect: `record` is to stand in `slot`, None withdraws it."""
+
+    token_id: int
+    visit: int
+    attempt: int
+    slot: str
+    record: EffectRecord | None = None
+
+
 class Conflicted(msgspec.Struct, frozen=True, gc=False):
     """The closing step of a `synchronized` node run lost its race for `keys`; nothing of it was
     stored.
@@ -110,6 +121,7 @@ Tick = (
     | Due
     | NodeSucceeded
     | NodeErrored
+    | Progressed
     | Conflicted
     | Recover
     | Cancel

@@ -16,6 +16,14 @@ from greenroom.protocol.admission_errors import RateLimited
 from greenroom.protocol.checkpoint import CheckpointConfig
 from greenroom.protocol.config import AgentRuntimeConfig, WebhookRoute
 from greenroom.protocol.decisions import DecisionType, Option, Severity
+from greenroom.protocol.effect_errors import (
+    EffectMismatch,
+    EffectNotDone,
+    OutcomeUnknown,
+    StaleNodeRun,
+    TooManyEffects,
+)
+from greenroom.protocol.effects import EffectPolicy
 from greenroom.protocol.engine.result import ExecutionResult
 from greenroom.protocol.entry_point import EntryPointSpec, Overflow, TriggerType
 from greenroom.protocol.errors import (
@@ -85,6 +93,9 @@ __all__ = [
     "DecisionType",
     "EdgeCondition",
     "EdgeSpec",
+    "EffectMismatch",
+    "EffectNotDone",
+    "EffectPolicy",
     "EntryPointExists",
     "EntryPointNotFound",
     "EntryPointSpec",
@@ -114,6 +125,7 @@ __all__ = [
     "NotResumable",
     "Option",
     "Outcome",
+    "OutcomeUnknown",
     "Overflow",
     "Overloaded",
     "PortInUse",
@@ -129,6 +141,7 @@ __all__ = [
     "SessionPage",
     "SessionSummary",
     "Severity",
+    "StaleNodeRun",
     "StateConflict",
     "StateScope",
     "Status",
@@ -142,6 +155,7 @@ __all__ = [
     "Supervisor",
     "SupervisorRef",
     "SupervisorSpec",
+    "TooManyEffects",
     "TooManyNotes",
     "TriggerType",
     "UnsupportedSetting",

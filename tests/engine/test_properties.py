@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from greenroom.protocol.effects import EffectOutcome, EffectPolicy, EffectRecord
 from greenroom.protocol.engine.ticks import (
     Cancel,
     Conflicted,
@@ -14,6 +15,7 @@ from greenroom.protocol.engine.ticks import (
     NodeErrored,
     NodeSucceeded,
     Pause,
+    Progressed,
     Recover,
     Resume,
     Tick,
@@ -31,6 +33,11 @@ CONDITIONS = [
     "'error' in output",
     "1 / n > 0",
     "true",
+]
+EFFECTS = [
+    (EffectPolicy.STEP, EffectOutcome.DONE),
+    (EffectPolicy.ONCE, EffectOutcome.BEGUN),
+    (EffectPolicy.IDEMPOTENT, EffectOutcome.UNKNOWN),
 ]
 RESTING = {Status.HELD, Status.PAUSED}
 VALUES = [None, 0, 1, 2, "", "bug", "a bug report", True]
@@ -89,7 +96,7 @@ def graphs(draw: st.DrawFn) -> GraphSpec:
 
 def choose(run, number: int) -> Tick:
     """Any tick that the world may come up with, the likely ones more often."""
-    kind, detail = number % 16, number // 16
+    kind, detail = number % 17, number // 17
     token_id = run.token_id
     token = run.token
     visit, attempt = token.visit, token.attempt
@@ -101,6 +108,9 @@ def choose(run, number: int) -> Tick:
         return run.success({} if detail % 3 == 0 else {"n": value}, sleep_until)
     if kind < 9:
         return NodeErrored(token_id, visit, attempt, "broken", ("E",), 1, detail % 4 != 0)
+    if kind == 16:
+        record = EffectRecord(*EFFECTS[detail % 3], b"d") if detail % 5 else None
+        return Progressed(token_id, visit, attempt, f"pay/{detail % 4 + 1}", record)
     if kind == 9:
         return Conflicted(token_id, visit, attempt, ("k",))
     if kind in (10, 13):
@@ -133,6 +143,7 @@ def fits(run) -> None:
     assert (state.ended_at is not None) == (state.status in TERMINAL)
     assert state.steps == sum(state.visits.values()) <= run.plan.max_steps
     assert len(state.path) <= state.steps
+    assert state.effects.keys() <= {key for key, one in state.tokens.items() if not one.ended}
     for token in state.tokens.values():
         asleep = token.phase is Phase.SLEEPING or (token.ended and state.status in RESTING)
         assert (token.due is not None) == (token.phase is Phase.BACKOFF) or asleep
@@ -145,6 +156,10 @@ def commands_fit(run, transition) -> None:
     runs = [one for one in transition.commands if isinstance(one, RunNode)]
     ends = [one for one in transition.commands if isinstance(one, Finish)]
     stops = [one for one in transition.commands if isinstance(one, StopNode)]
+    if transition.cause.tick == "progressed":
+        assert transition.commands == ()
+        assert transition.patch.steps == 0
+        return
     if token is not None and token.phase is Phase.RUNNING:
         assert runs == [RunNode(run.token_id, token.node, token.visit, token.attempt)]
     else:
@@ -209,7 +224,7 @@ def dispatches(run) -> Iterator[tuple[tuple[str, int], int]]:
     graph=graphs(),
     permit=st.booleans(),
     value=st.sampled_from(VALUES),
-    numbers=st.lists(st.integers(0, 16 * 120 - 1), min_size=5, max_size=40),
+    numbers=st.lists(st.integers(0, 17 * 120 - 1), min_size=5, max_size=40),
     rules=st.lists(st.sampled_from(RULES), unique=True),
 )
 def test_a_random_history_keeps_every_promise(run_class, graph, permit, value, numbers, rules):

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ GOAL = Goal(
         SuccessCriterion(id="ok", description="ok", metric="success_rate", target="90%")
     ],
 )
+Serve = Callable[[dict[str, Any], "Reaper"], Coroutine[Any, Any, None]]
 FAILPOINTS = {"commit.before_sync": "before", "commit.after_sync": "after"}
 
 
@@ -351,7 +352,7 @@ async def serve(request: dict[str, Any], reaper: Reaper) -> None:
     append(said, passed=reaper.passed)
 
 
-def run(request: dict[str, Any]) -> int:
+def run(request: dict[str, Any], serve: Serve) -> int:
     """In the fork: 0 when all went well."""
     signal.alarm(25)
     try:
@@ -362,12 +363,13 @@ def run(request: dict[str, Any]) -> int:
     return 0
 
 
-def main() -> None:
+def main(serve: Serve) -> None:
+    """Run each request of the input in a fork of its own."""
     for line in sys.stdin:
         request = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            status = run(request)
+            status = run(request, serve)
             os._exit(status)
         print(json.dumps({"pid": pid}), flush=True)
         _, status = os.waitpid(pid, 0)
@@ -375,4 +377,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(serve)

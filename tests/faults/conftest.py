@@ -23,15 +23,16 @@ from greenroom.storage.lmdb_store import open_reader
 from greenroom.storage.reader import Reader
 
 AGENT = str(Path(__file__).with_name("agent.py"))
+EFFECTS_AGENT = str(Path(__file__).with_name("effects_agent.py"))
 CLOSING = ("node_succeeded", "node_errored")
 
 
 class Zygote:
     """Forks one process per request."""
 
-    def __init__(self) -> None:
+    def __init__(self, agent: str = AGENT) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, AGENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, agent], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def begin(self, request: dict[str, Any]) -> int:
@@ -159,6 +160,19 @@ def zygote() -> Iterator[Zygote]:
     one = Zygote()
     yield one
     one.close()
+
+
+@pytest.fixture(scope="session")
+def effects_zygote() -> Iterator[Zygote]:
+    one = Zygote(EFFECTS_AGENT)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def new_effects_place(tmp_path: Path, effects_zygote: Zygote) -> Any:
+    """Makes a place for the agent with effects."""
+    return lambda name: Place(tmp_path / str(name), effects_zygote)
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ ACCEPTED = {
     "correlation_id": "request-1",
     "accepted_at": 10.0,
 }
+EFFECT = {"policy": "once", "outcome": "done", "digest": b"d", "value": {"paid": 5}}
 JOURNAL = (
     record(1, accepted=ACCEPTED, status="queued", tokens={1: {"node": "a"}}, memory={"x": 1}),
     record(
@@ -57,10 +58,12 @@ JOURNAL = (
         steps=1,
         latency_ms=7,
     ),
-    record(6, forget=["x", "never there"], memory={"y": None}, visits={"a": 2, "b": 1}),
-    record(7, status="failed", tokens={2: None}, error="b failed", ended_at=17.0),
-    record(8, status="running", run=2, clear_error=True, tokens={3: {"node": "b", "visit": 2}}),
-    record(9, status="completed", tokens={3: None}, path=["b", "b"], steps=2, ended_at=19.0),
+    record(6, effects={2: {"pay/1": EFFECT, "mail/1": {**EFFECT, "value": None}}}),
+    record(7, effects={2: {"pay/1": None, "mail/2": {**EFFECT, "outcome": "begun"}}}),
+    record(8, forget=["x", "never there"], memory={"y": None}, visits={"a": 2, "b": 1}),
+    record(9, status="failed", tokens={2: None}, error="b failed", ended_at=17.0),
+    record(10, status="running", run=2, clear_error=True, tokens={3: {"node": "b", "visit": 2}}),
+    record(11, status="completed", tokens={3: None}, path=["b", "b"], steps=2, ended_at=19.0),
 )
 
 
@@ -82,6 +85,7 @@ def test_the_last_golden_state_reads_as_expected() -> None:
     assert state is not None
     memory = {key: msgspec.msgpack.decode(value) for key, value in state.memory.items()}
     assert memory == {"y": None}
+    assert state.effects == {}
     assert (state.status, state.tokens, state.path) == ("completed", {}, ["a", "b", "b"])
     assert (state.steps, state.retries, state.retry_details) == (3, 1, {"a": 1})
     assert (state.run, state.error, state.latency_ms) == (2, None, 12)

@@ -19,6 +19,7 @@ from greenroom.protocol.commit import (
     StateWrite,
     Summary,
 )
+from greenroom.protocol.effects import EffectOutcome, EffectPolicy, EffectRecord
 from greenroom.protocol.envelope import Header, pack, unpack
 from greenroom.protocol.execution import Status
 from greenroom.protocol.timers import TimerMove
@@ -110,6 +111,15 @@ STREAM: dict[str, stream_messages.StreamMessage] = {
     ),
     "node_results": stream_messages.NodeResults(incarnation=3, results=(NODE_RESULT,)),
     "timer_fired": stream_messages.TimerFired(),
+    "record_effect": stream_messages.RecordEffect(
+        incarnation=3,
+        execution_id="execution-1",
+        token_id=2,
+        visit=1,
+        attempt=1,
+        slot="pay/1",
+        record=EffectRecord(EffectPolicy.REPEAT, EffectOutcome.DONE, b"digest", ONE),
+    ),
     "cancel_execution": stream_messages.CancelExecution(execution_id="execution-1"),
 }
 

@@ -23,6 +23,7 @@ from greenroom.protocol.decisions import (
     Severity,
     decode_note,
 )
+from greenroom.protocol.effects import EffectOutcome, EffectPolicy, EffectRecord
 from greenroom.protocol.engine.plan import compile_plan
 from greenroom.protocol.events import EventBody, EventType, Reference
 from greenroom.protocol.execution import Accepted, Ended, ExecutionState, Phase, Status, Token
@@ -59,6 +60,7 @@ FULL_TOKEN = Token(
     phase=Phase.BACKOFF,
     due=AT + 1,
 )
+EFFECT = EffectRecord(EffectPolicy.ONCE, EffectOutcome.DONE, bytes(range(16)), NESTED)
 RECORDS = {
     "accept": JournalRecord(
         seq=1,
@@ -105,6 +107,14 @@ RECORDS = {
             status=Status.PAUSED,
             tokens={2: Token(node="second", ended=Ended(outputs=("text",), route="default"))},
         ),
+    ),
+    "sub_step": JournalRecord(
+        seq=3,
+        at=AT + 1,
+        incarnation=7,
+        plan=b"",
+        cause=Cause(tick="progressed", node="second", visit=2, attempt=3),
+        patch=Patch(effects={2: {"pay/1": EFFECT, "mail/2": None}}),
     ),
     "end": JournalRecord(
         seq=3,
@@ -172,6 +182,7 @@ STATES = {
         seq=12,
         status=Status.WAITING,
         tokens={3: FULL_TOKEN},
+        effects={3: {"pay/1": EFFECT}},
         memory={"text": TEXT, "nested": NESTED},
         visits={"first": 1},
         path=["first"],

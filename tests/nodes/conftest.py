@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from greenroom.actors.kernel.clock import SystemClock
+from greenroom.actors.kernel.future import Future
 from greenroom.actors.kernel.testkit import Condition
 from greenroom.actors.nodes.functions import FunctionRegistry
 from greenroom.actors.nodes.host import NodesHost
@@ -14,7 +15,12 @@ from greenroom.actors.nodes.runner import NodeRun, NodeRunner, StreamBinding
 from greenroom.protocol.commit import Commit, StateKey, StateWrite
 from greenroom.protocol.graph import NodeSpec
 from greenroom.protocol.isolation import IsolationLevel
-from greenroom.protocol.stream_messages import NodeResult, NodeResults, UpdatesReapplied
+from greenroom.protocol.stream_messages import (
+    NodeResult,
+    NodeResults,
+    RecordEffect,
+    UpdatesReapplied,
+)
 from greenroom.protocol.values import encode_value
 from greenroom.storage.memory_store import MemoryStore
 
@@ -24,10 +30,23 @@ class Inbox:
 
     def __init__(self) -> None:
         self.told = Condition()
+        self.asked: list[RecordEffect] = []
+        self.answer: Any = True
 
     def tell(self, message: Any, *, control: bool = False) -> None:
         assert control
         self.told.add(message)
+
+    def ask(self, message: RecordEffect, *, control: bool = False) -> Future[Any]:
+        """Answers at once, as after the commit."""
+        assert control
+        self.asked.append(message)
+        future: Future[Any] = Future()
+        if isinstance(self.answer, BaseException):
+            future.settle_exception(self.answer)
+        else:
+            future.settle(self.answer)
+        return future
 
     def results(self, count: int) -> list[NodeResult]:
         """Wait for that many results, over all messages."""

@@ -115,6 +115,7 @@ def test_the_limits_are_those_of_the_code(repository: Path) -> None:
         f"| {limits.INPUT_BYTES_MAX // 2**20} MiB; depth {limits.VALUE_DEPTH_MAX} |",
         f"| {graph.max_steps}, then `exhausted` |",
         f"| the last {config.execution_result_max:,} of each",
+        f"| {limits.EFFECTS_MAX:,}, with results of {limits.EFFECT_RESULTS_BYTES_MAX // 2**20} MiB",
         f"| {entry.idempotency_window_s / 3600:g} h from acceptance",
         f"delivery id {limits.DELIVERY_WINDOW_S / 3600:g} h |",
     ):

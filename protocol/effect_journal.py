@@ -1,0 +1,176 @@
+"""The rule of effects: when a call is made, what is recorded around it, and what is replayed.
+
+The rule is a generator that says what is to be done next and is told how that went, so that async
+and plain functions obey the same one, and tests need neither.
+"""
+
+from collections.abc import Generator
+from typing import TypeAlias
+
+import msgspec
+
+from greenroom.protocol.effect_errors import (
+    EffectMismatch,
+    EffectNotDone,
+    OutcomeUnknown,
+    TooManyEffects,
+)
+from greenroom.protocol.effects import (
+    INTENDED,
+    EffectOutcome,
+    EffectPolicy,
+    EffectRecord,
+    idempotency_key,
+    slot_of,
+)
+from greenroom.protocol.ids import validate_id
+from greenroom.protocol.limits import EFFECT_RESULTS_BYTES_MAX, EFFECTS_MAX
+from greenroom.protocol.values import encode_value
+
+
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """Call the function now; send what it returns, or throw what it raises. `key` is the call's."""
+
+    key: str
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """Have `record` stand in `slot`, None withdraws it; go on when that is durable."""
+
+    slot: str
+    record: EffectRecord | None
+
+
+Steps: TypeAlias = Generator[Call | Record, object, msgspec.Raw]
+"""The steps of one effect. What it returns is the encoded result."""
+
+
+class VisitEffects:
+    """The effects of one visit of a node, as one run of it comes upon them. One owner.
+
+    Occurrences count the calls of one name in the order in which they begin. A call that raised
+    keeps its occurrence when it is made again with equal arguments, so that a node which tries
+    again by itself uses the same key as one that is tried again.
+    """
+
+    __slots__ = (
+        "_bytes",
+        "_counts",
+        "_execution_id",
+        "_node",
+        "_raised",
+        "_records",
+        "_slots",
+        "_visit",
+    )
+
+    def __init__(
+        self, execution_id: str, node: str, visit: int, records: dict[str, EffectRecord]
+    ) -> None:
+        self._execution_id, self._node, self._visit = execution_id, node, visit
+        self._records = dict(records)
+        self._slots = set(records)
+        self._bytes = sum(len(one.value) for one in records.values() if one.value is not None)
+        self._counts: dict[str, int] = {}
+        self._raised: dict[tuple[str, bytes], list[int]] = {}
+
+    def perform(self, name: str, policy: EffectPolicy, digest: bytes) -> Steps:
+        """Return the steps of the next call of that name, with arguments of that digest.
+
+        They raise what the function raised, InvalidId for a name that is none, InvalidValue and
+        ValueTooLarge for a result that cannot be stored, OutcomeUnknown, EffectMismatch,
+        TooManyEffects. Under `once`, what the function raised is the cause of an OutcomeUnknown,
+        unless it is an EffectNotDone.
+        """
+        validate_id("effect", name)
+        tried = self._raised.get((name, digest))
+        if tried:
+            occurrence = tried.pop(0)
+        else:
+            occurrence = self._counts[name] = self._counts.get(name, 0) + 1
+        try:
+            return (yield from self._perform(name, occurrence, policy, digest))
+        except BaseException:
+            self._raised.setdefault((name, digest), []).append(occurrence)
+            raise
+
+    def _perform(self, name: str, occurrence: int, policy: EffectPolicy, digest: bytes) -> Steps:
+        slot = slot_of(name, occurrence)
+        key = idempotency_key(self._execution_id, self._node, self._visit, slot)
+        found = self._records.get(slot)
+        if found is not None and found.digest != digest:
+            if EffectPolicy.ONCE in (policy, found.policy):
+                raise EffectMismatch(name, occurrence)
+            found = None
+        if found is not None and found.value is not None:
+            return found.value
+        if found is not None and policy is EffectPolicy.ONCE:
+            if found.outcome is not EffectOutcome.UNKNOWN:
+                yield self._unknown(slot, digest)
+            raise OutcomeUnknown(name, key, "it was begun in an earlier run")
+        self._take_room(slot)
+        if found is None and policy in INTENDED:
+            yield self._note(slot, EffectRecord(policy, EffectOutcome.BEGUN, digest))
+        raw = yield from self._call(name, slot, policy, digest, key)
+        yield self._note(slot, EffectRecord(policy, EffectOutcome.DONE, digest, raw))
+        return raw
+
+    def _call(self, name: str, slot: str, policy: EffectPolicy, digest: bytes, key: str) -> Steps:
+        """Make the call; what is raised leaves a `once` withdrawn or unknown."""
+        once = policy is EffectPolicy.ONCE
+        try:
+            value = yield Call(key)
+        except EffectNotDone:
+            if once:
+                yield self._note(slot, None)
+            raise
+        except Exception as error:
+            if not once:
+                raise
+            yield self._unknown(slot, digest)
+            raise OutcomeUnknown(name, key, f"its function raised {_shown(error)}") from error
+        try:
+            raw = msgspec.Raw(encode_value(value, "$.result"))
+            self._add_bytes(len(raw))
+        except Exception:
+            if once:
+                yield self._unknown(slot, digest)
+            raise
+        return raw
+
+    def _unknown(self, slot: str, digest: bytes) -> Record:
+        return self._note(slot, EffectRecord(EffectPolicy.ONCE, EffectOutcome.UNKNOWN, digest))
+
+    def _note(self, slot: str, record: EffectRecord | None) -> Record:
+        # Known here at once: a run that is refused the record is over anyway, and one that is
+        # cancelled while it waits must not take the call for one that was never made.
+        if record is None:
+            self._records.pop(slot, None)
+        else:
+            self._records[slot] = record
+        return Record(slot, record)
+
+    def _take_room(self, slot: str) -> None:
+        self._slots.add(slot)
+        if len(self._slots) > EFFECTS_MAX:
+            raise TooManyEffects(
+                f"node {self._node!r} has more than {EFFECTS_MAX} effects in one visit: gather "
+                "several calls in one effect, or use several nodes"
+            )
+        self._add_bytes(0)
+
+    def _add_bytes(self, count: int) -> None:
+        if self._bytes + count > EFFECT_RESULTS_BYTES_MAX:
+            raise TooManyEffects(
+                f"the results of the effects of node {self._node!r} have more than "
+                f"{EFFECT_RESULTS_BYTES_MAX:,} bytes in one visit: keep large data elsewhere, and "
+                "return where it is"
+            )
+        self._bytes += count
+
+
+def _shown(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"[:500]
+    except Exception:  # noqa: BLE001  a broken __str__ must not hide what happened to the effect
+        return type(error).__name__

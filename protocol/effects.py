@@ -1,0 +1,67 @@
+"""Effects: calls to the outside that a node makes, and what the journal keeps of each.
+
+An effect is told apart by its name and occurrence within one visit of one node, written as its
+*slot*, `name/occurrence`. What is recorded there stands only for a call with equal arguments.
+"""
+
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from greenroom.protocol.optional_raw import OptionalRaw
+from greenroom.protocol.values import decode_value, encode_value, payload_digest
+
+# Equal arguments have equal digests, in whatever order a dict was filled.
+_canonical: Final = msgspec.msgpack.Encoder(order="deterministic")
+
+
+class EffectPolicy(StrEnum):
+    """What becomes of an effect whose result was not recorded when its node runs again."""
+
+    STEP = "step"  # called again; writes no events
+    REPEAT = "repeat"  # called again
+    IDEMPOTENT = "idempotent"  # called again with the same key; what was begun is on record
+    ONCE = "once"  # never called again: its outcome is unknown
+
+
+INTENDED: Final = frozenset({EffectPolicy.IDEMPOTENT, EffectPolicy.ONCE})
+"""Policies under which the intent is durable before the call."""
+
+
+class EffectOutcome(StrEnum):
+    """How far a recorded effect got."""
+
+    BEGUN = "begun"  # the intent is durable, the call may or may not have been made
+    DONE = "done"  # it returned `value`
+    UNKNOWN = "unknown"  # it was begun under `once`, and nobody knows what came of it
+
+
+class EffectRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What the journal keeps of one effect. `digest` is that of the call's arguments."""
+
+    policy: EffectPolicy
+    outcome: EffectOutcome
+    digest: bytes
+    value: OptionalRaw = None
+
+
+def slot_of(name: str, occurrence: int) -> str:
+    """Return the slot of an effect. Names hold no slash."""
+    return f"{name}/{occurrence}"
+
+
+def idempotency_key(execution_id: str, node: str, visit: int, slot: str | None = None) -> str:
+    """Return the key of a visit, or of one effect in it: equal in every run, new on a new visit."""
+    key = f"{execution_id}/{node}/{visit}"
+    return key if slot is None else f"{key}/{slot}"
+
+
+def argument_digest(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> bytes:
+    """Return the digest by which two calls of one effect are told apart.
+
+    Raises InvalidValue with the path of an argument that is outside the value domain, and
+    ValueTooLarge.
+    """
+    raw = encode_value({"args": list(arguments), "kwargs": keywords})
+    return payload_digest(_canonical.encode(decode_value(raw)))

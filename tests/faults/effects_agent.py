@@ -1,0 +1,110 @@
+"""An agent whose nodes have effects, and which dies on command; see agent.py for how it is asked.
+
+Every call that reaches the outside enters the ledger. Points to be killed at, besides "before" and
+"after" the k-th commit: "inside" the k-th call, before it is made, and "called", after it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from agent import GOAL, Reaper, append, main
+
+from greenroom.actors.host.runtime import AgentRuntime
+from greenroom.actors.nodes.context import NodeContext
+from greenroom.protocol.entry_point import EntryPointSpec
+from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
+from greenroom.storage.lmdb_store import open_store
+from greenroom.storage.store import Store, StoreOptions
+
+GRAPH = GraphSpec(
+    id="graph",
+    goal_id="goal",
+    entry_node="order",
+    terminal_nodes=["sent"],
+    nodes=[
+        NodeSpec(id="order", output_keys=["receipt"], max_retries=2, backoff_initial_s=0),
+        NodeSpec(id="send", input_keys=["receipt"], output_keys=["sent_by"]),
+        NodeSpec(id="ask", output_keys=["asked"]),
+        NodeSpec(id="sent", output_keys=["done"]),
+    ],
+    edges=[
+        EdgeSpec(id="o-s", source="order", target="send", condition="on_success"),
+        EdgeSpec(id="s-s", source="send", target="sent", condition="on_success"),
+        EdgeSpec(id="s-a", source="send", target="ask", condition="on_failure"),
+        EdgeSpec(id="a-s", source="ask", target="sent"),
+    ],
+)
+
+
+class Functions:
+    """The nodes' callables, and the outside that they call."""
+
+    def __init__(self, request: dict[str, Any], reaper: Reaper) -> None:
+        self._ledger, self._reaper = request["ledger"], reaper
+
+    def by_name(self) -> dict[str, Any]:
+        return {node.id: getattr(self, node.id) for node in GRAPH.nodes}
+
+    def _call(self, name: str, idempotency_key: str) -> str:
+        self._reaper.reach("inside")
+        append(self._ledger, call=name, key=idempotency_key)
+        self._reaper.reach("called")
+        return f"{name} was called"
+
+    async def _call_async(self, name: str, idempotency_key: str) -> str:
+        return self._call(name, idempotency_key)
+
+    async def order(self, ctx: NodeContext) -> Any:
+        """A step, an effect that is repeated, and an idempotent one; the first run fails."""
+        seen = [
+            await ctx.step("look", self._call_async, "look"),
+            await ctx.effect("mail", self._call, "mail", policy="repeat"),
+            await ctx.effect("pay", self._call_async, "pay", policy="idempotent"),
+        ]
+        if ctx.attempt == 1:
+            raise ConnectionError("try again")
+        return {"receipt": seen}
+
+    def send(self, ctx: NodeContext, receipt: list[str]) -> Any:
+        return {"sent_by": ctx.effect_sync("ship", self._call, "ship", policy="once")}
+
+    async def ask(self) -> Any:
+        return {"asked": True}
+
+    def sent(self) -> Any:
+        return {"done": True}
+
+
+async def serve(request: dict[str, Any], reaper: Reaper) -> None:
+    """Trigger one execution, or find it, and tell how it ended."""
+
+    def factory(path: Path, options: StoreOptions) -> Store:
+        return open_store(path, options=options, failpoint=reaper.reach)
+
+    runtime = AgentRuntime(
+        GRAPH,
+        GOAL,
+        request["store"],
+        functions=Functions(request, reaper).by_name(),
+        store_factory=factory,
+    )
+    runtime.register_entry_point(EntryPointSpec(id="ep", entry_node="order"))
+    said = request["said"]
+    async with runtime:
+        execution = await runtime.trigger("ep", {}, execution_id="e")
+        result = await runtime.wait_for_completion(execution, timeout=20)
+        assert result is not None
+        told = runtime.event_bus.get_history("outcome_unknown")
+        append(
+            said,
+            execution="e",
+            status=result.status.value,
+            output=result.output,
+            path=result.path,
+            unknown=[one.data["key"] for one in told],
+        )
+    append(said, passed=reaper.passed)
+
+
+if __name__ == "__main__":
+    main(serve)
