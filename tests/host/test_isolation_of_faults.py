@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from greenroom.actors.host.agent_builder import Agent
-from greenroom.actors.stream import execution_stream, steps
+from greenroom.actors.stream import reception, steps
 from greenroom.protocol.engine import advance as engine
 from greenroom.protocol.engine.ticks import NodeSucceeded
 from greenroom.protocol.errors import PoisonMessage
@@ -62,14 +62,14 @@ async def test_a_trigger_that_crashes_its_stream_three_times_is_refused_and_the_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its caller gets PoisonMessage and its place in the queue is free again."""
-    make = execution_stream.accepted_from
+    make = reception.accepted_from
 
     def faulty(trigger: Trigger, *others: Any) -> Any:
         if trigger.execution_id == "poison":
             raise ZeroDivisionError("planted")
         return make(trigger, *others)
 
-    monkeypatch.setattr(execution_stream, "accepted_from", faulty)
+    monkeypatch.setattr(reception, "accepted_from", faulty)
     runtime = _agent(max_concurrent=1, max_queued=0).runtime(tmp_path / "store")
     async with asyncio.timeout(30), runtime:
         with pytest.raises(PoisonMessage):
