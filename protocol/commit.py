@@ -119,6 +119,7 @@ class Commit(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=
     cursor: CursorMove | None = None
     notes: tuple[msgspec.Raw, ...] = ()  # encoded decisions.Note, with a record that counts them
     timer: TimerMove | None = None  # of the execution, when the time at which it comes due changes
+    accepts: tuple["Commit", ...] = ()  # acceptances, all or none of them; nothing else then
     delete: bool = False
 
 
@@ -143,5 +144,6 @@ class CommitOutcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, k
     state_version: int = 0  # version its state writes got, 0 when it had none
     duplicate_of: str = ""
     stale: tuple[StateKey, ...] = ()
+    parts: tuple["CommitOutcome", ...] = ()  # of `accepts`, in their order, when it was applied
     code: str = ""  # an error's `code` from protocol.errors
     text: str = ""

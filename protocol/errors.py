@@ -4,7 +4,7 @@ GreenroomError
 |- InvalidInput               the caller's data; mend it and call again
 |  |- InvalidId  InvalidValue  InvalidConfig  InvalidGraph  UnsupportedSetting
 |  |- EntryPointNotFound  NodeNotFound  FunctionNotFound  EntryPointExists  InvalidExpression
-|  |- ExecutionNotFound  EffectMismatch  TooManyEffects
+|  |- ExecutionNotFound  EffectMismatch  TooManyEffects  InvalidItem  BatchTooLarge
 |- RuntimeStateError          the call does not fit the runtime's present state
 |  |- RuntimeNotRunning  RuntimeIsRunning  RuntimeStopped  IdempotencyConflict  NotResumable
 |  |- NotDeletable

@@ -36,6 +36,16 @@ class Trigger(Message, frozen=True, tag="trigger"):
     events: tuple[msgspec.Raw, ...] = ()  # encoded EventBody, appended before the execution's own
 
 
+class TriggerMany(Message, frozen=True, tag="trigger_many"):
+    """Accept all of these executions in one commit, or none; the outcome has a part for each.
+
+    `request` is as in Trigger; those of the triggers themselves are 0.
+    """
+
+    request: int
+    triggers: tuple[Trigger, ...]
+
+
 class UpdateMade(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A buffered `update(key, function)`: which registered function, with which extra arguments,
     made the value.
@@ -165,6 +175,7 @@ class Drain(Message, frozen=True, tag="drain"):
 StreamMessage = (
     CommitAcks
     | Trigger
+    | TriggerMany
     | NodeResults
     | RecordEffect
     | CancelExecution

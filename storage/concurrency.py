@@ -21,13 +21,18 @@ def keep(txn: Transaction, entry: bytes, ordinal: int, summary: Summary) -> None
     owned = concurrency_key(entry, text, HAS_IT, ordinal)
     behind = concurrency_key(entry, text, BEHIND, ordinal)
     if summary.status in TERMINAL:
-        txn.delete(Table.CONCURRENCY, owned)
-        txn.delete(Table.CONCURRENCY, behind)
+        forget(txn, entry, ordinal, text)
     elif summary.takes_key:
         txn.delete(Table.CONCURRENCY, behind)
         txn.put(Table.CONCURRENCY, owned, b"")
     elif txn.get(Table.CONCURRENCY, owned) is None:
         txn.put(Table.CONCURRENCY, behind, b"")
+
+
+def forget(txn: Transaction, entry: bytes, ordinal: int, text: str) -> None:
+    """The execution has ended, or leaves the store."""
+    for place in (HAS_IT, BEHIND):
+        txn.delete(Table.CONCURRENCY, concurrency_key(entry, text, place, ordinal))
 
 
 def owner(txn: Transaction, entry: bytes, text: str) -> int:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from greenroom.protocol.commit import Summary
 from greenroom.protocol.errors import StoreCorrupt
 from greenroom.protocol.execution import SETTLED, TERMINAL, Status
-from greenroom.storage import goals
+from greenroom.storage import concurrency, goals
 from greenroom.storage.keys import (
     NUMBER_MAX,
     SEQ_MAX,
@@ -142,6 +142,8 @@ def drop(txn: Transaction, ordinal: int) -> None:
     txn.delete(Table.SUMMARIES, number)
     txn.delete(Table.IDS, text_key(summary.execution_id))
     goals.left(txn, ordinal)
+    if summary.concurrency_key:
+        concurrency.forget(txn, entry, ordinal, summary.concurrency_key)
     txn.put(Table.GARBAGE, number, b"")
 
 

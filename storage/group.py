@@ -12,6 +12,7 @@ from greenroom.protocol.commit import Commit, CommitOutcome, OutcomeKind, Summar
 from greenroom.protocol.errors import CommitRefused, Fenced, IdempotencyConflict, VersionConflict
 from greenroom.protocol.execution import SETTLED
 from greenroom.storage import (
+    batch,
     claims,
     concurrency,
     cursors,
@@ -66,6 +67,12 @@ class Group:
 
     def process(self, commit: Commit) -> CommitOutcome:
         """Apply one commit, or say why not; nothing of one that is not applied is put."""
+        if commit.accepts:
+            return batch.accept_all(commit, self._examine, self._put)
+        return self._examine(commit) or self._put(commit)
+
+    def _examine(self, commit: Commit) -> CommitOutcome | None:
+        """Say what becomes of a commit that is not to be put; None when it is."""
         stream = commit.stream
         if stream:
             fence = self._fence(stream)
@@ -89,10 +96,7 @@ class Group:
                 outcome = self._existing(commit)
                 if outcome is not None:
                     return outcome
-        outcome = self._check(commit, head)
-        if outcome is not None:
-            return outcome
-        return self._put(commit, head)
+        return self._check(commit, head)
 
     def finish(self) -> None:
         """Put what the whole group shares, and do a bounded part of the housekeeping."""
@@ -265,9 +269,10 @@ class Group:
 
     # Puts: every check has passed.
 
-    def _put(self, commit: Commit, head: Head | None) -> CommitOutcome:
+    def _put(self, commit: Commit) -> CommitOutcome:
         txn = self._txn
         ordinal = commit.ordinal
+        head = self._head(ordinal) if ordinal else None
         if commit.record is not None:
             if head is None:
                 ordinal = self._next_ordinal

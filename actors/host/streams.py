@@ -30,7 +30,7 @@ from greenroom.protocol.errors import (
 from greenroom.protocol.events import EventType
 from greenroom.protocol.messages import CommitNow
 from greenroom.protocol.new_event import new_event
-from greenroom.protocol.stream_messages import Drain, StreamMessage, Trigger
+from greenroom.protocol.stream_messages import Drain, StreamMessage, Trigger, TriggerMany
 
 logger = logging.getLogger("greenroom.host")
 
@@ -126,16 +126,19 @@ class Streams:
         if not isinstance(letter.body, bytes):
             return
         message = _decode(letter.body)
-        if isinstance(message, Trigger):
+        if not isinstance(message, Trigger | TriggerMany):
+            return
+        triggers = (message,) if isinstance(message, Trigger) else message.triggers
+        for _ in triggers:
             self.parts[stream].gate.release(accepted=False)
-            outcome = CommitOutcome(
-                commit_id=0,
-                kind=OutcomeKind.REFUSED,
-                code=PoisonMessage.code,
-                text=f"execution {message.execution_id!r} crashed its stream each time",
-            )
-            self._board.accepted(message.request, outcome)
-            self._board.flush()
+        outcome = CommitOutcome(
+            commit_id=0,
+            kind=OutcomeKind.REFUSED,
+            code=PoisonMessage.code,
+            text=f"execution {triggers[0].execution_id!r} crashed its stream each time",
+        )
+        self._board.accepted(message.request, outcome)
+        self._board.flush()
 
     async def restart(self, stream: str) -> bool:
         """True once it serves again, False when it is not down. Raises StreamUnavailable."""

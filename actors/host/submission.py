@@ -12,7 +12,7 @@ from greenroom.actors.stream.admission_gate import AdmissionGate
 from greenroom.protocol.commit import CommitOutcome
 from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.errors import ActorError, StreamUnavailable
-from greenroom.protocol.stream_messages import StreamMessage, Trigger
+from greenroom.protocol.stream_messages import StreamMessage, Trigger, TriggerMany
 
 
 class Submission:
@@ -31,7 +31,7 @@ class Submission:
         self._ref = ref
         self._gate = gate
         self._board = board
-        self._known = known
+        self.known = known
 
     async def submit(self, trigger: Trigger, block_s_max: float | None = None) -> CommitOutcome:
         """Send a trigger and wait for its commit.
@@ -58,6 +58,21 @@ class Submission:
         finally:
             self._board.drop_request(request)
 
+    async def submit_many(self, triggers: tuple[Trigger, ...]) -> CommitOutcome:
+        """Send triggers that are accepted together, and wait for their commit.
+
+        There are places for all of them, or for none. Raises as `submit` does.
+        """
+        count, first = len(triggers), triggers[0].execution_id
+        if not self._gate.try_reserve(count):
+            await self._block(first, self._block_timeout_s, count)
+        request, future = self._board.open_request(self._entry_point, first)
+        self._send(TriggerMany(request=request, triggers=triggers), count)
+        try:
+            return await future
+        finally:
+            self._board.drop_request(request)
+
     async def submit_quietly(self, trigger: Trigger, waiter: "asyncio.Future[Any]") -> None:
         """Send a trigger whose caller waits for the execution's end; see the completion board."""
         known = await self._enter(trigger, None)
@@ -74,26 +89,29 @@ class Submission:
         """
         gate = self._gate
         if gate.rated:
-            known = self._known(trigger)
+            known = self.known(trigger)
             if known is not None:
                 return known
         if gate.try_reserve():
             return None
-        known = self._known(trigger)
+        known = self.known(trigger)
         if known is not None:
             return known
-        if not gate.blocks:
-            raise gate.refusal()
         bounds = [one for one in (self._block_timeout_s, block_s_max) if one is not None]
-        await gate.wait_for_place(trigger.execution_id, min(bounds, default=None))
+        await self._block(trigger.execution_id, min(bounds, default=None), 1)
         return None
 
-    def _send(self, trigger: Trigger) -> None:
+    async def _block(self, execution_id: str, timeout_s: float | None, places: int) -> None:
+        if not self._gate.blocks:
+            raise self._gate.refusal()
+        await self._gate.wait_for_place(execution_id, timeout_s, places)
+
+    def _send(self, message: Trigger | TriggerMany, places: int = 1) -> None:
         try:
-            self._ref.tell(trigger)
+            self._ref.tell(message)
         except BaseException as error:
-            self._gate.withdraw()
-            self._board.drop_request(trigger.request)
+            self._gate.withdraw(places)
+            self._board.drop_request(message.request)
             if isinstance(error, ActorError):
                 raise StreamUnavailable(f"entry point {self._entry_point!r} is down") from error
             raise

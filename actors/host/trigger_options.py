@@ -1,6 +1,7 @@
 """The options that every way of triggering takes, written down once."""
 
-from typing import TypedDict
+from collections.abc import Mapping
+from typing import Any, TypedDict, Unpack
 
 
 class TriggerOptions(TypedDict, total=False):
@@ -17,3 +18,19 @@ class TriggerOptions(TypedDict, total=False):
     priority: int
     execution_id: str | None
     concurrency_key: str | None
+
+
+class TriggerItem:
+    """One of the triggers of `trigger_many`: its input, and the options of `trigger` for it."""
+
+    __slots__ = ("correlation_id", "input_data", "options")
+
+    def __init__(
+        self,
+        input_data: Mapping[str, Any] | None = None,
+        correlation_id: str | None = None,
+        **options: Unpack[TriggerOptions],
+    ) -> None:
+        self.input_data = input_data
+        self.correlation_id = correlation_id
+        self.options = options

@@ -1,10 +1,11 @@
 """The part of the facade by which work comes in and results go out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
 from greenroom.actors.host.assembly import Assembly
+from greenroom.actors.host.batching import Item, accept_all, build_triggers
 from greenroom.actors.host.registrations import Registrations
 from greenroom.actors.host.trigger_options import TriggerOptions
 from greenroom.actors.host.triggering import build_trigger, execution_of
@@ -66,6 +67,19 @@ class WorkCalls(ABC):
         assembly = self._running()
         trigger = self._build(entry_point_id, input_data, correlation_id, session_state, options)
         return await run_to_end(assembly, entry_point_id, trigger, timeout)
+
+    async def trigger_many(self, entry_point_id: str, items: Sequence[Item]) -> list[str]:
+        """Accept many executions in one commit, all or none; their ids after it, in that order.
+
+        An item is an input, or a TriggerItem with the options of `trigger`. A repeat of an
+        idempotency key is answered the first id, also within the batch, and keeps nobody back; one
+        in conflict refuses all. Whether there is room is decided for all of them at once. Raises
+        InvalidItem with the index of the first bad item, BatchTooLarge, and as `trigger` does.
+        """
+        streams = self._running().streams
+        spec = self._registrations.entry_point(entry_point_id)
+        triggers = build_triggers(spec, items, self._clock.now())
+        return await accept_all(streams.submissions[entry_point_id], triggers)
 
     async def wait_for_completion(
         self, execution_id: str, timeout: float | None = None

@@ -36,6 +36,7 @@ class _Caller:
     loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[None]"
     execution_id: str
+    places: int
     let_in: bool = False  # the place is its own already, also if it does not know yet
 
 
@@ -103,22 +104,25 @@ class AdmissionGate:
             self._pay(count)
             return True
 
-    async def wait_for_place(self, execution_id: str, timeout_s: float | None) -> None:
-        """Take a place as soon as there is one, after all who came before; any event loop.
+    async def wait_for_place(
+        self, execution_id: str, timeout_s: float | None, places: int = 1
+    ) -> None:
+        """Take places as soon as there are so many, after all who came before; any event loop.
 
-        Cancelling it leaves nothing behind. Raises Overloaded after `timeout_s` or when too many
-        wait, RuntimeStopped, and as `try_reserve`.
+        Cancelling it leaves nothing behind. Raises Overloaded after `timeout_s`, when too many
+        wait, or for more places than there are, RuntimeStopped, and as `try_reserve`.
         """
         loop = asyncio.get_running_loop()
-        caller = _Caller(loop, loop.create_future(), execution_id)
+        caller = _Caller(loop, loop.create_future(), execution_id, places)
         with self._lock:
             self._check_up()
             if self._ended:
                 raise RuntimeStopped(execution_id)
-            if len(self._callers) >= BLOCKED_CALLERS_MAX:
+            never = places > self._max_queued + self._max_concurrent
+            if never or len(self._callers) >= BLOCKED_CALLERS_MAX:
                 raise self.refusal()
-            self._check_rate(1)
-            self._pay(1)
+            self._check_rate(places)
+            self._pay(places)
             self._callers.append(caller)
             self._let_in()  # one may have come free since the caller asked
         try:
@@ -141,10 +145,10 @@ class AdmissionGate:
         with self._lock:
             self._give_back(accepted=accepted)
 
-    def withdraw(self) -> None:
-        """Give back a reserved place of a trigger that was never sent."""
+    def withdraw(self, places: int) -> None:
+        """Give back reserved places of triggers that were never sent."""
         with self._lock:
-            self._give_back(accepted=False)
+            self._give_back(accepted=False, places=places)
             self._let_in()
 
     def publish(self, queued: int, running: int) -> None:
@@ -203,31 +207,31 @@ class AdmissionGate:
         if self._bucket is not None:
             self._bucket.take(count)
 
-    def _repay(self) -> None:
+    def _repay(self, count: int) -> None:
         if self._bucket is not None:
-            self._bucket.give_back()
+            self._bucket.give_back(count)
 
-    def _give_back(self, *, accepted: bool) -> None:
-        self._reserved = max(0, self._reserved - 1)  # `close` may have given it back already
+    def _give_back(self, *, accepted: bool, places: int = 1) -> None:
+        self._reserved = max(0, self._reserved - places)  # `close` may have given it back already
         if not accepted:
-            self._repay()
+            self._repay(places)
 
     def _let_in(self) -> None:
-        while self._callers and self._has_room(1):
+        while self._callers and self._has_room(self._callers[0].places):
             caller = self._callers.popleft()
             if _call(caller, _resolve):
                 caller.let_in = True
-                self._reserved += 1
+                self._reserved += caller.places
             else:
-                self._repay()
+                self._repay(caller.places)
 
     def _leave(self, caller: _Caller) -> None:
         with self._lock:
             if caller.let_in:
-                self._give_back(accepted=False)
+                self._give_back(accepted=False, places=caller.places)
                 self._let_in()
                 return
-            self._repay()
+            self._repay(caller.places)
             if caller in self._callers:
                 self._callers.remove(caller)
 

@@ -12,6 +12,7 @@ from typing import ClassVar
 from greenroom.actors.kernel.actor import DEFERRED, Actor
 from greenroom.actors.nodes.runner import NodeRun, StreamBinding
 from greenroom.actors.stream.admission_desk import AdmissionDesk
+from greenroom.actors.stream.batches import Batches
 from greenroom.actors.stream.commits import CommitMaker, queue_key, tick_of
 from greenroom.actors.stream.draining import Draining
 from greenroom.actors.stream.live import InFlight, Live, Pending
@@ -47,6 +48,7 @@ from greenroom.protocol.stream_messages import (
     StreamMessage,
     TimerFired,
     Trigger,
+    TriggerMany,
     TurnsGranted,
     UpdatesReapplied,
 )
@@ -96,6 +98,7 @@ class ExecutionStream(Actor[StreamMessage]):
             stream, parts.store, self._roster, self._desk, self._steps, self.clock, self.schedule
         )
         self._reception = Reception(parts, self._roster, self._desk, self._steps, self.clock)
+        self._batches = Batches(parts, self._reception, self._steps, self._fence)
         self._draining = Draining(lambda: self._steps.commits_in_flight)
         self._races = Races(parts, self._steps, self.address, self._fence)
         restarted = parts.slot.started
@@ -118,8 +121,7 @@ class ExecutionStream(Actor[StreamMessage]):
     def _append_event(self, kind: EventType) -> None:
         slot = self._parts.slot
         body = EventBody(type=kind, at=self.clock.now(), stream=self._entry.id)
-        slot.outbox.append(self._maker.events(slot.next_commit_id, [body]))
-        slot.next_commit_id += 1
+        slot.outbox.append(self._maker.events(slot.take_commit_id(), [body]))
 
     # --- messages
 
@@ -145,6 +147,8 @@ class ExecutionStream(Actor[StreamMessage]):
                 return self._record(message)
             case Trigger():
                 self._reception.receive(message)
+            case TriggerMany():
+                self._batches.receive(message)
             case PermitFreed():
                 self._desk.admit()
                 self._parts.permits.pass_on(self.ref)
@@ -189,6 +193,8 @@ class ExecutionStream(Actor[StreamMessage]):
             self._parts.writer.tell(CommitBatch(sender=self.address, commits=commits), control=True)
 
     def _acknowledge(self, outcome: CommitOutcome) -> None:
+        if self._batches.acknowledge(outcome):
+            return
         if self._steps.acknowledge(outcome) is None:
             self._reception.answered_late(outcome)
 

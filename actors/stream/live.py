@@ -12,7 +12,7 @@ from greenroom.protocol.engine.ticks import Tick
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.execution import ExecutionState
 from greenroom.protocol.patch import Cause, Patch
-from greenroom.protocol.stream_messages import NodeResult, Trigger
+from greenroom.protocol.stream_messages import NodeResult, Trigger, TriggerMany
 
 DELETED: Final = Transition(Patch(), Cause(tick="delete"), (), ())
 """In place of what a tick leads to: nothing is left that could change."""
@@ -61,6 +61,14 @@ class InFlight:
     commit: Commit
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Triggers that came together, and the numbers of the commits that accept the new ones."""
+
+    message: TriggerMany
+    numbers: tuple[int, ...]
+
+
 @dataclass(slots=True)
 class StreamSlot:
     """What belongs to a stream's address and outlives its instances.
@@ -73,4 +81,11 @@ class StreamSlot:
     next_commit_id: int = 1
     outbox: list[Commit] = field(default_factory=list)
     accepting: dict[int, Trigger] = field(default_factory=dict)
+    batches: dict[int, Batch] = field(default_factory=dict)
     started: bool = False  # an instance has run in this process
+
+    def take_commit_id(self) -> int:
+        """A number that no other commit of the stream has in this process."""
+        taken = self.next_commit_id
+        self.next_commit_id = taken + 1
+        return taken

@@ -90,6 +90,7 @@ class StreamParts:
         """
         self.gate.close(reason)
         self.slot.accepting.clear()
+        self.slot.batches.clear()
         self.permits.forget(stream)
         if self.binding is not None:
             self.runner.cancel_binding(self.binding)

@@ -32,14 +32,24 @@ class Reception:
 
     def receive(self, trigger: Trigger) -> None:
         """Accept an execution, or answer a trigger that came again after a crash."""
-        entry, now, name = self._parts.entry_point, self._clock.now(), trigger.execution_id
+        if not self.answer_known(trigger):
+            self.accept(trigger)
+
+    def answer_known(self, trigger: Trigger) -> bool:
+        """See to the answer of a trigger whose execution is here already; False when it is new."""
+        name = trigger.execution_id
         known = self._roster.get(name)
         if known is not None and not known.ordinal:
             known.repeats.append(trigger)  # answered with the first one, after the commit
-            return
+            return True
         if known is not None or name in self._desk.line:
             self._answer_repeat(trigger)
-            return
+            return True
+        return False
+
+    def accept(self, trigger: Trigger) -> None:
+        """Make a new execution, whose commit goes out at the end of the slice."""
+        entry, now, name = self._parts.entry_point, self._clock.now(), trigger.execution_id
         accepted = accepted_from(trigger, entry, self._parts.plan, self._parts.goal_id, now)
         live = Live(name)
         if self._desk.may_begin(trigger):

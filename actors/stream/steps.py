@@ -102,8 +102,7 @@ class StepMachine:
                 pending.reply.set(False)
             return
         slot = self._slot
-        commit_id = slot.next_commit_id
-        slot.next_commit_id = commit_id + 1
+        commit_id = slot.take_commit_id()
         if transition is DELETED:
             commit = self._maker.deletion(commit_id, live)
         else:

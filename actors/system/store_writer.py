@@ -170,8 +170,7 @@ class StoreWriter(Actor[WriterMessage]):
     def _tell_events(self, outcomes: Sequence[CommitOutcome], commits: Sequence[Commit]) -> None:
         last = 0
         for outcome, commit in zip(outcomes, commits, strict=True):
-            if outcome.first_event:
-                last = max(last, outcome.first_event + len(commit.events) - 1)
+            last = max(last, _last_event(outcome, commit))
         if last:
             for listener in self._interest.listeners():
                 try:
@@ -198,6 +197,14 @@ class StoreWriter(Actor[WriterMessage]):
         logger.warning("the store writes again")
         for sender in self._slot.senders:
             self._tell(sender, StoreBack())
+
+
+def _last_event(outcome: CommitOutcome, commit: Commit) -> int:
+    """The seq of the last event that a commit added, 0 when it added none."""
+    last = outcome.first_event + len(commit.events) - 1 if outcome.first_event else 0
+    for part in zip(outcome.parts, commit.accepts, strict=False):  # no parts when it was refused
+        last = max(last, _last_event(*part))
+    return last
 
 
 def _commits_of(item: CommitBatch | Request[WriterMessage]) -> tuple[Commit, ...]:

@@ -5,6 +5,7 @@ from greenroom.actors.host.create import create_agent_runtime
 from greenroom.actors.host.logger import LOGGER as _LOGGER  # noqa: F401  silences it
 from greenroom.actors.host.recovery_report import RecoveryReport
 from greenroom.actors.host.runtime import AgentRuntime
+from greenroom.actors.host.trigger_options import TriggerItem
 from greenroom.actors.kernel.actor import Actor
 from greenroom.actors.kernel.ref import ActorRef
 from greenroom.actors.kernel.specs import ChildSpec, SupervisorSpec
@@ -12,7 +13,7 @@ from greenroom.actors.kernel.supervisor import Supervisor
 from greenroom.actors.kernel.supervisor_ref import SupervisorRef
 from greenroom.actors.kernel.system import ActorSystem
 from greenroom.actors.nodes.context import NodeContext
-from greenroom.protocol.admission_errors import RateLimited
+from greenroom.protocol.admission_errors import BatchTooLarge, InvalidItem, RateLimited
 from greenroom.protocol.checkpoint import CheckpointConfig
 from greenroom.protocol.config import AgentRuntimeConfig, WebhookRoute
 from greenroom.protocol.decisions import DecisionType, Option, Severity
@@ -86,6 +87,7 @@ __all__ = [
     "AgentRuntime",
     "AgentRuntimeConfig",
     "AskTimedOut",
+    "BatchTooLarge",
     "CheckpointConfig",
     "ChildSpec",
     "Constraint",
@@ -112,6 +114,7 @@ __all__ = [
     "InvalidGraph",
     "InvalidId",
     "InvalidInput",
+    "InvalidItem",
     "InvalidValue",
     "IsolationError",
     "IsolationLevel",
@@ -157,6 +160,7 @@ __all__ = [
     "SupervisorSpec",
     "TooManyEffects",
     "TooManyNotes",
+    "TriggerItem",
     "TriggerType",
     "UnsupportedSetting",
     "ValueTooLarge",

@@ -24,6 +24,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from greenroom.actors.host.runtime import AgentRuntime
+from greenroom.actors.host.trigger_options import TriggerItem
 from greenroom.actors.nodes.context import NodeContext
 from greenroom.protocol.config import AgentRuntimeConfig
 from greenroom.protocol.entry_point import EntryPointSpec
@@ -322,8 +323,15 @@ async def serve(request: dict[str, Any], reaper: Reaper) -> None:
             append(said, accepted=answer, asked=execution_id)
             reaper.reach("accepted")
 
+        inputs = request.get("inputs", {})
+        if request.get("batch"):
+            items = [TriggerItem({"text": text}, idempotency_key=k) for k, text in inputs.items()]
+            for execution_id in await runtime.trigger_many("ep", items):
+                append(said, accepted=execution_id)
+            reaper.reach("accepted")
+            inputs = {}
         async with asyncio.TaskGroup() as group:
-            for execution_id, text in request.get("inputs", {}).items():
+            for execution_id, text in inputs.items():
                 group.create_task(send(execution_id, text))
         waited = request.get("wait", list(request.get("inputs", ())))
         for execution_id in waited:

@@ -66,6 +66,7 @@ OUTCOME = CommitOutcome(
     code="state_conflict",
     text="stale",
 )
+MANY = CommitOutcome(commit_id=10, kind=OutcomeKind.APPLIED, parts=(OUTCOME,))
 NODE_RESULT = stream_messages.NodeResult(
     execution_id="execution-1",
     token_id=2,
@@ -93,7 +94,11 @@ WRITER: dict[str, messages.WriterMessage] = {
     "note_nodes": messages.NoteNodes(stream="api", nodes=("first", "second")),
 }
 STREAM: dict[str, stream_messages.StreamMessage] = {
-    "commit_acks": stream_messages.CommitAcks(outcomes=(OUTCOME,), degraded="disk full"),
+    "commit_acks": stream_messages.CommitAcks(outcomes=(OUTCOME, MANY), degraded="disk full"),
+    "trigger_many": stream_messages.TriggerMany(
+        request=6,
+        triggers=(stream_messages.Trigger(request=0, execution_id="execution-2", memory={}),),
+    ),
     "trigger": stream_messages.Trigger(
         request=5,
         execution_id="execution-1",

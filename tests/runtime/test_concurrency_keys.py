@@ -116,6 +116,20 @@ async def test_a_paused_owner_keeps_its_key_also_after_a_restart(lab: Any, new_g
 
 
 @pytest.mark.asyncio
+async def test_deleting_the_owner_gives_its_key_to_the_next(lab: Any, new_gate: Any) -> None:
+    gate = new_gate()
+    async with lab.runtime({"work": gate.wait}, nodes=[NODE], entry_points=[_point()]) as runtime:
+        await _send(runtime, "a")
+        await gate.came()
+        await _send(runtime, "b")
+        assert await runtime.pause("a")
+        assert await runtime.delete_session("a")
+        assert await gate.came() == ["b"]
+        gate.open()
+        assert await _ends(runtime, "b") == [Status.COMPLETED]
+
+
+@pytest.mark.asyncio
 async def test_whoever_waits_for_a_retry_or_failed_and_is_resumed_never_runs_beside_another(
     lab: Any, new_gate: Any
 ) -> None:

@@ -74,6 +74,14 @@ def test_one_that_ends_as_it_is_accepted_leaves_nothing_nor_does_a_refused_one(b
     assert entries(bench) == 0
 
 
+@pytest.mark.parametrize("begun", [True, False])
+def test_one_that_is_deleted_leaves_nothing(bench, make, begun) -> None:
+    status = Status.RUNNING if begun else Status.QUEUED
+    bench.apply(accept(make, "a", status), step(make, "a", 1, 2, Status.PAUSED))
+    bench.apply(make.host(execution_id="a", ordinal=1, expected_seq=2, delete=True))
+    assert (owner(bench), entries(bench)) == (0, 0)
+
+
 def test_executions_without_a_key_write_nothing_here(bench, make) -> None:
     bench.apply(make.accept("a"), make.accept("b", status=Status.RUNNING))
     assert entries(bench) == 0
