@@ -46,6 +46,13 @@ class EffectRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     value: OptionalRaw = None
 
 
+class EffectChange(msgspec.Struct, frozen=True, gc=False):
+    """What is to stand in a slot; None withdraws what stands there."""
+
+    slot: str
+    record: EffectRecord | None = None
+
+
 def slot_of(name: str, occurrence: int) -> str:
     """Return the slot of an effect. Names hold no slash."""
     return f"{name}/{occurrence}"

@@ -27,6 +27,7 @@ from greenroom.actors.stream.waiting_line import Place
 from greenroom.actors.stream.wishes import ALSO_ENDED, Wish, tick_of_wish
 from greenroom.actors.system.fences import raise_fence
 from greenroom.protocol.commit import CommitOutcome
+from greenroom.protocol.effects import EffectChange
 from greenroom.protocol.engine.ticks import Progressed
 from greenroom.protocol.engine.transition import Command, Finish, RunNode, StopNode
 from greenroom.protocol.errors import GreenroomError
@@ -282,9 +283,8 @@ class ExecutionStream(Actor[StreamMessage]):
         live = self._roster.get(message.execution_id)
         if live is None or message.incarnation != self._fence:
             return False
-        tick = Progressed(
-            message.token_id, message.visit, message.attempt, message.slot, message.record
-        )
+        change = EffectChange(message.slot, message.record)
+        tick = Progressed(message.token_id, message.visit, message.attempt, (change,))
         self._steps.tick(live, Pending(tick, reply=self.defer()))
         return DEFERRED
 

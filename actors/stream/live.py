@@ -42,13 +42,25 @@ class Live:
     repeats: list[Trigger] = field(default_factory=list)  # the same trigger, before its answer
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The duty to answer several askers alike."""
+
+    replies: "list[Reply | Answers]"
+
+    def set(self, value: object) -> None:
+        """Answer them all."""
+        for one in self.replies:
+            one.set(value)
+
+
 @dataclass(slots=True)
 class Pending:
     """A tick that waits for the commit before it, with the node result and the asker behind it."""
 
     tick: Tick | Delete
     result: NodeResult | None = None
-    reply: Reply | None = None
+    reply: Reply | Answers | None = None
 
 
 @dataclass(slots=True)

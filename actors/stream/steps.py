@@ -10,6 +10,7 @@ from typing import Protocol
 from greenroom.actors.kernel.clock import Clock
 from greenroom.actors.stream.commits import CommitMaker
 from greenroom.actors.stream.live import DELETED, Delete, InFlight, Live, Pending, StreamSlot
+from greenroom.actors.stream.sub_steps import next_pending
 from greenroom.protocol.commit import CommitOutcome, OutcomeKind
 from greenroom.protocol.engine.advance import advance
 from greenroom.protocol.engine.plan import Plan
@@ -214,7 +215,7 @@ class StepMachine:
 
     def _next(self, live: Live) -> None:
         while live.ticks and live.in_flight is None:
-            self._advance(live, live.ticks.popleft(), None)
+            self._advance(live, next_pending(live.ticks), None)
         if live.in_flight is None:
             self._owner.settle(live)
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from greenroom.protocol.effects import EffectRecord
+from greenroom.protocol.effects import EffectChange
 from greenroom.protocol.execution import Accepted
 
 
@@ -61,13 +61,12 @@ class NodeErrored(msgspec.Struct, frozen=True, gc=False):
 
 
 class Progressed(msgspec.Struct, frozen=True, gc=False):
-    """A node run began or ended an effect: `record` is to stand in `slot`, None withdraws it."""
+    """A node run began or ended effects, whose records change accordingly, in this order."""
 
     token_id: int
     visit: int
     attempt: int
-    slot: str
-    record: EffectRecord | None = None
+    changes: tuple[EffectChange, ...]
 
 
 class Conflicted(msgspec.Struct, frozen=True, gc=False):

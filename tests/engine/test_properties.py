@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from greenroom.protocol.effects import EffectOutcome, EffectPolicy, EffectRecord
+from greenroom.protocol.effects import EffectChange, EffectOutcome, EffectPolicy, EffectRecord
 from greenroom.protocol.engine.ticks import (
     Cancel,
     Conflicted,
@@ -110,7 +110,8 @@ def choose(run, number: int) -> Tick:
         return NodeErrored(token_id, visit, attempt, "broken", ("E",), 1, detail % 4 != 0)
     if kind == 16:
         record = EffectRecord(*EFFECTS[detail % 3], b"d") if detail % 5 else None
-        return Progressed(token_id, visit, attempt, f"pay/{detail % 4 + 1}", record)
+        change = EffectChange(f"pay/{detail % 4 + 1}", record)
+        return Progressed(token_id, visit, attempt, (change,) * (detail % 3))
     if kind == 9:
         return Conflicted(token_id, visit, attempt, ("k",))
     if kind in (10, 13):

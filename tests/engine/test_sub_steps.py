@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from greenroom.protocol.effects import EffectOutcome, EffectPolicy, EffectRecord
+from greenroom.protocol.effects import EffectChange, EffectOutcome, EffectPolicy, EffectRecord
 from greenroom.protocol.engine.ticks import (
     Cancel,
     Conflicted,
@@ -23,6 +23,7 @@ BEGUN = EffectRecord(EffectPolicy.ONCE, EffectOutcome.BEGUN, b"digest")
 DONE = EffectRecord(
     EffectPolicy.ONCE, EffectOutcome.DONE, b"digest", msgspec.Raw(encode_value({"paid": 5}))
 )
+PAID = (EffectChange("pay/1", DONE),)
 UNKNOWN = EffectRecord(EffectPolicy.ONCE, EffectOutcome.UNKNOWN, b"digest")
 NULL = EffectRecord(
     EffectPolicy.STEP, EffectOutcome.DONE, b"digest", msgspec.Raw(encode_value(None))
@@ -31,7 +32,8 @@ NULL = EffectRecord(
 
 def progress(run: Any, slot: str = "pay/1", record: EffectRecord | None = DONE) -> Any:
     token = run.token
-    return run.tick(Progressed(run.token_id, token.visit, token.attempt, slot, record))
+    change = EffectChange(slot, record)
+    return run.tick(Progressed(run.token_id, token.visit, token.attempt, (change,)))
 
 
 def records(run: Any) -> Any:
@@ -70,6 +72,22 @@ def test_each_change_of_an_effect_has_its_event_and_a_step_has_none(start: Any) 
         }
     assert progress(run, "look/1", NULL).events == ()
     assert records(run)["look/1"].value == msgspec.Raw(encode_value(None))
+
+
+def test_several_at_once_are_one_commit_with_the_events_of_each(start: Any) -> None:
+    run = start(["a"])
+    run.tick(Recover(process_death=True, permit=True))
+    progress(run, "pay/1", BEGUN)
+    changes = [("pay/1", DONE), ("look/1", NULL), ("pay/2", BEGUN), ("pay/2", None)]
+    changed = tuple(EffectChange(slot, record) for slot, record in changes)
+    transition = run.tick(Progressed(run.token_id, 1, 2, changed))
+    assert [(one.type, one.node) for one in transition.events] == [
+        ("effect_recorded", "a"),
+        ("effect_started", "a"),
+        ("effect_not_done", "a"),
+    ]
+    assert records(run) == {"pay/1": DONE, "look/1": NULL}
+    assert run.token.crashes == 0
 
 
 def test_a_withdrawn_record_is_gone(start: Any) -> None:
@@ -122,17 +140,17 @@ def test_records_leave_the_state_when_a_node_has_ended_and_was_not_left(
 
 def test_a_run_that_counts_no_more_records_nothing(start: Any) -> None:
     run = start([NodeSpec(id="a", max_retries=2, backoff_initial_s=0)])
-    stale = Progressed(run.token_id, 1, 1, "pay/1", DONE)
+    stale = Progressed(run.token_id, 1, 1, PAID)
     for tick in (
-        Progressed(run.token_id + 1, 1, 1, "pay/1", DONE),
-        Progressed(run.token_id, 2, 1, "pay/1", DONE),
-        Progressed(run.token_id, 1, 2, "pay/1", DONE),
+        Progressed(run.token_id + 1, 1, 1, PAID),
+        Progressed(run.token_id, 2, 1, PAID),
+        Progressed(run.token_id, 1, 2, PAID),
     ):
         assert run.tick(tick) is None
     run.tick(NodeErrored(run.token_id, 1, 1, "broken", ("E",), 1))
     assert run.token.attempt == 2
     assert run.tick(stale) is None
-    current = Progressed(run.token_id, 1, 2, "pay/1", DONE)
+    current = Progressed(run.token_id, 1, 2, PAID)
     run.tick(Pause())
     assert run.tick(current) is None
     run.tick(Cancel())
