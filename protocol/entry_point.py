@@ -18,6 +18,7 @@ from greenroom.protocol.limits import (
     PRIORITY_MAX,
     QUEUED_MAX,
     QUEUED_MAX_DEFAULT,
+    TIMEOUT_S_MAX,
 )
 from greenroom.protocol.rate_limit import RateLimit, rate_limit_of
 from greenroom.protocol.settings import check_integer, check_number, member, require
@@ -73,8 +74,9 @@ class EntryPointSpec(msgspec.Struct, frozen=True, kw_only=True):
     more is the choice of `overflow`, where `block_timeout_s` is the longest wait of `block` in
     seconds (None: no limit). `rate_limit`: how many are accepted in a span of time, as a RateLimit
     or as text, "10/s"; more raise RateLimited. `idempotency_window_s`: how long an idempotency key
-    is remembered, in seconds from acceptance. Plain strings are accepted for `trigger_type`,
-    `isolation_level` and `overflow`.
+    is remembered, in seconds from acceptance. `timeout_s`: how many seconds an execution may run,
+    unless its trigger says otherwise; time in which it is queued, waits or is paused does not
+    count. Plain strings are accepted for `trigger_type`, `isolation_level` and `overflow`.
 
     Raises InvalidId and InvalidConfig when constructed with values that cannot be used.
     """
@@ -92,6 +94,7 @@ class EntryPointSpec(msgspec.Struct, frozen=True, kw_only=True):
     block_timeout_s: float | None = None
     rate_limit: RateLimitLike = None
     idempotency_window_s: float = IDEMPOTENCY_WINDOW_S
+    timeout_s: float | None = None
 
     def __post_init__(self) -> None:
         validate_id("entry point", self.id)
@@ -108,6 +111,8 @@ class EntryPointSpec(msgspec.Struct, frozen=True, kw_only=True):
         check_number(
             where + "idempotency_window_s", self.idempotency_window_s, 0, IDEMPOTENCY_WINDOW_S_MAX
         )
+        if self.timeout_s is not None:
+            check_number(where + "timeout_s", self.timeout_s, 0, TIMEOUT_S_MAX)
         self._check_overflow(where)
         msgspec.structs.force_setattr(self, "rate_limit", rate_limit_of(where, self.rate_limit))
         require(isinstance(self.trigger_config, dict), where + "trigger_config must be a dict")

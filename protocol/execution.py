@@ -70,7 +70,9 @@ class Token(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     crashes: int = 0
     conflicts: int = 0
     phase: Phase = Phase.READY
-    due: float | None = None  # wall UTC seconds: of a backoff, or of a sleep, also of a paused one
+    # Wall UTC seconds: when a run has taken too long, a backoff ends, or a sleep (of a paused one,
+    # too).
+    due: float | None = None
     ended: Ended | None = None  # the node is done, and where to go on is not decided yet
 
 
@@ -89,6 +91,8 @@ class Accepted(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_onl
     hops: int = 0  # how many event-driven starts led here
     idempotency_key: str | None = None
     concurrency_key: str = ""
+    timeout_s: float | None = None  # of the time in which it runs
+    deadline: float | None = None  # wall UTC seconds
 
 
 class ExecutionState(msgspec.Struct, gc=False, kw_only=True):
@@ -115,3 +119,5 @@ class ExecutionState(msgspec.Struct, gc=False, kw_only=True):
     ended_at: float | None = None
     latency_ms: int = 0  # time spent inside nodes
     violated: tuple[str, ...] = ()  # soft constraints that did not hold when last checked
+    active_s: float = 0.0  # how long it had run at `active_at`; counted when it has a timeout
+    active_at: float | None = None  # wall UTC seconds of its latest step, while it runs

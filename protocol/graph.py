@@ -46,7 +46,12 @@ class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     attempt n + 1 is `backoff_initial_s * backoff_factor ** (n - 1)`, at most `backoff_max_s`
     seconds. `max_node_visits` 0 means no limit; `nullable_output_keys` may be missing from the
     output and are reset on every new visit. `inline` calls a plain function on the nodes'
-    loop itself: only for short code that never waits. `timeout_s` must be None.
+    loop itself: only for short code that never waits.
+
+    An attempt that takes longer than `timeout_s` seconds has failed with NodeTimedOut, and what it
+    returns later is refused. It is counted from the commit that starts the attempt; 0 fails at
+    once, None waits for ever. An async function is cancelled. A plain one cannot be stopped and
+    may still run, so it gets another attempt only if `retry_on` names the error.
 
     `name` defaults to the id. Fields that need a language model are accepted at their defaults.
     """

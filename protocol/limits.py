@@ -51,6 +51,7 @@ BACKOFF_HELD_S_MAX: Final = 1.0  # shorter backoffs keep their permit
 
 # Timers
 SLEEP_S_MAX: Final = 100 * 366 * 24 * 3600.0
+TIMEOUT_S_MAX: Final = 366 * 24 * 3600.0
 TIMER_LOOK_S_MAX: Final = 60.0  # wall time may jump: nobody trusts one wait for longer
 DUE_PAGE: Final = 64  # executions that came due, in memory at once for each stream
 

@@ -17,7 +17,8 @@ class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     `forget` deletes keys (deletes come first); `visits` holds new absolute counts; `path` is
     appended; `steps`, `retries`, `failures` (by node) and `latency_ms` are added; `violated` holds
     the ids of the soft constraints that do not hold now. `effects` sets what is on record in the
-    slots of a token, None deletes it; all of it goes when the token goes or has ended.
+    slots of a token, None deletes it; all of it goes when the token goes or has ended. `active_s`
+    and `active_at` are set together.
     """
 
     accepted: Accepted | None = None
@@ -38,6 +39,8 @@ class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     started_at: float | None = None
     ended_at: float | None = None
     violated: tuple[str, ...] | None = None
+    active_s: float | None = None
+    active_at: float | None = None
 
 
 class Cause(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -129,3 +132,5 @@ def _apply_ends(state: ExecutionState, patch: Patch) -> None:
         state.started_at = patch.started_at
     if patch.ended_at is not None:
         state.ended_at = patch.ended_at
+    if patch.active_s is not None:
+        state.active_s, state.active_at = patch.active_s, patch.active_at

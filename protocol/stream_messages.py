@@ -29,6 +29,8 @@ class Trigger(Message, frozen=True, tag="trigger"):
     digest: bytes = b""
     priority: int = 0
     concurrency_key: str = ""
+    timeout_s: float | None = None  # of the time in which it runs; None: the entry point's
+    deadline: float | None = None  # wall UTC seconds
     hops: int = 0
     cursor: CursorMove | None = (
         None  # of the log consumer that sent it: effect and cursor in one commit

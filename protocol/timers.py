@@ -1,8 +1,11 @@
 """Times in the index of what comes due."""
 
+from datetime import datetime
 from typing import Final
 
 import msgspec
+
+from greenroom.protocol.errors import InvalidInput
 
 _MICROSECONDS: Final = 1_000_000
 _LATEST: Final = 2**64 - 1
@@ -16,6 +19,16 @@ class TimerMove(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
     before: float | None
     after: float | None
+
+
+def utc_seconds(name: str, when: object) -> float:
+    """Return a point in time as wall UTC seconds. Raises InvalidInput for one that is none."""
+    if not isinstance(when, datetime) or when.utcoffset() is None:
+        raise InvalidInput(
+            f"{name} takes a datetime with a time zone, not {when!a:.80}: for example "
+            "datetime.now(UTC) + timedelta(hours=1)"
+        )
+    return when.timestamp()
 
 
 def microseconds(seconds: float) -> int:

@@ -34,9 +34,9 @@ class Registrations:
             )
         self.graph = graph
         self._goal = goal
-        self.plan: Plan = compile_plan(graph, goal.constraints, tells_metrics=needs_metrics(goal))
         self.entry_points: dict[str, EntryPointSpec] = {}
         self.functions = FunctionRegistry()
+        self.plan = self._compile()
         for name, function in functions.items():
             self.functions.register(name, function)
 
@@ -95,6 +95,15 @@ class Registrations:
         ]
         if problems:
             raise InvalidGraph(problems)
+        self.plan = self._compile()  # now it is known which functions are plain ones
+
+    def _compile(self) -> Plan:
+        return compile_plan(
+            self.graph,
+            self._goal.constraints,
+            tells_metrics=needs_metrics(self._goal),
+            blocking=self.functions.plain,
+        )
 
 
 def check_kind(name: str, value: object, kind: type) -> None:

@@ -1,6 +1,7 @@
 """The options that every way of triggering takes, written down once."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
 
@@ -12,12 +13,18 @@ class TriggerOptions(TypedDict, total=False):
     it; repeating a trigger with the same one answers that id. Of the executions of one entry point
     with one `concurrency_key` one runs at a time, in the order of acceptance: the next begins when
     the one before has ended. One that waits, is paused or held has not.
+
+    `execution_timeout` is how many seconds it may run: time in which it is queued, waits or is
+    paused does not count, and 0 ends it at once; None takes the entry point's `timeout_s`.
+    `deadline`, with a time zone, is when it ends in any case. Both end it as `timed_out`.
     """
 
     idempotency_key: str | None
     priority: int
     execution_id: str | None
     concurrency_key: str | None
+    execution_timeout: float | None
+    deadline: datetime | None
 
 
 class TriggerItem:

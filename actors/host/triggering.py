@@ -22,9 +22,10 @@ from greenroom.protocol.errors import (
     ValueTooLarge,
 )
 from greenroom.protocol.ids import new_execution_id, validate_id
-from greenroom.protocol.limits import INPUT_BYTES_MAX, PRIORITY_MAX
-from greenroom.protocol.settings import check_integer
+from greenroom.protocol.limits import INPUT_BYTES_MAX, PRIORITY_MAX, TIMEOUT_S_MAX
+from greenroom.protocol.settings import check_integer, check_number
 from greenroom.protocol.stream_messages import Trigger
+from greenroom.protocol.timers import utc_seconds
 from greenroom.protocol.values import encode_value, payload_digest
 
 KEY_CHARS_MAX: Final = 256
@@ -89,10 +90,12 @@ def build_trigger(
     priority: int = 0,
     execution_id: str | None = None,
     concurrency_key: str | None = None,
+    execution_timeout: float | None = None,
+    deadline: datetime | None = None,
 ) -> Trigger:
     """The checked message; its `request` is given when it is sent.
 
-    Raises InvalidId, InvalidValue, InvalidConfig.
+    Raises InvalidId, InvalidValue, InvalidConfig, InvalidInput.
     """
     memory = encode_input(input_data)
     if execution_id is None:
@@ -102,6 +105,8 @@ def build_trigger(
     if correlation_id is not None:
         validate_id("correlation", correlation_id)
     check_integer("priority", priority, -PRIORITY_MAX, PRIORITY_MAX)
+    if execution_timeout is not None:
+        check_number("execution_timeout", execution_timeout, 0, TIMEOUT_S_MAX)
     keyed = idempotency_key is not None
     if keyed:
         _check_key("idempotency_key", idempotency_key)
@@ -118,6 +123,8 @@ def build_trigger(
         digest=digest_of(memory) if keyed else b"",
         priority=priority,
         concurrency_key=concurrency_key or "",
+        timeout_s=execution_timeout,
+        deadline=None if deadline is None else utc_seconds("deadline", deadline),
     )
 
 

@@ -58,6 +58,11 @@ class FunctionRegistry:
         """Every registered name, in the order of registration."""
         return tuple(self._by_name)
 
+    @property
+    def plain(self) -> frozenset[str]:
+        """The names of those that are not async: nothing can stop them once they run."""
+        return frozenset(name for name, one in self._by_name.items() if not one.is_async)
+
     def register(self, name: str, function: Callable[..., Any]) -> RegisteredFunction:
         """Bind `name` to `function`.
 

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from greenroom.protocol.errors import InvalidInput
 from greenroom.protocol.limits import SLEEP_S_MAX
+from greenroom.protocol.timers import utc_seconds
 
 
 def wake_after(now: float, seconds: float) -> float:
@@ -19,12 +20,7 @@ def wake_after(now: float, seconds: float) -> float:
 
 def wake_at(now: float, when: datetime) -> float:
     """Return a point in time as wall UTC seconds. Raises InvalidInput for one that is none."""
-    if not isinstance(when, datetime) or when.utcoffset() is None:
-        raise InvalidInput(
-            f"sleep_until takes a datetime with a time zone, not {when!a:.80}: for example "
-            "datetime.now(UTC) + timedelta(hours=1)"
-        )
-    until = when.timestamp()
+    until = utc_seconds("sleep_until", when)
     if until - now > SLEEP_S_MAX:
         raise InvalidInput(f"{when.isoformat()} is too far away to wait for")
     return until

@@ -207,6 +207,8 @@ def accepted_from(
         hops=trigger.hops,
         idempotency_key=trigger.idempotency_key,
         concurrency_key=trigger.concurrency_key,
+        timeout_s=entry.timeout_s if trigger.timeout_s is None else trigger.timeout_s,
+        deadline=trigger.deadline,
     )
 
 

@@ -173,6 +173,8 @@ def _take_up(
     if not in_flight:
         counts.waiting += 1
         stream.watch(live)
+        if state.accepted.timeout_s is not None:  # the time until now does not count
+            stream.step(live, Pending(Recover(process_death=process_death, permit=False)))
         return
     counts.recovered += 1
     suspect = process_death and any(token.crashes >= SUSPECT_AFTER for token in in_flight)

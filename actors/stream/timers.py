@@ -13,7 +13,7 @@ from greenroom.actors.stream.roster import Roster
 from greenroom.actors.stream.steps import StepMachine
 from greenroom.protocol.engine.due import due_at
 from greenroom.protocol.engine.ticks import Due
-from greenroom.protocol.execution import Status
+from greenroom.protocol.execution import Phase, Status
 from greenroom.protocol.limits import DUE_PAGE, TIMER_LOOK_S_MAX
 from greenroom.protocol.stream_messages import TimerFired
 from greenroom.protocol.timers import TimerMove, microseconds
@@ -60,18 +60,18 @@ class Timers:
 
     def look(self) -> None:
         """Tick what is due, and wait for what comes next."""
-        if self._looking or self._closed:
+        if self._looking:
             return
         self._looking = True
         self._next = None
         now_us = microseconds(self._clock.now())
         self._look_at_running(now_us)
-        if not self._under_way:  # else the last of them looks again
+        if not self._under_way and not self._closed:  # else the last of them looks again
             self._look_in_store(now_us)
         self._looking = False
 
     def close(self) -> None:
-        """Tick nobody any more: the stream drains."""
+        """Bring nobody to memory any more: the stream drains. What runs may still time out."""
         self._closed = True
 
     def committed(self, live: Live, move: TimerMove | None) -> None:
@@ -128,7 +128,8 @@ class Timers:
                 live = self._roster.get(execution_id)
                 assert live is not None, "it counts"
                 live.due = None
-                self._tick(live)
+                if not self._closed or _runs_a_node(live):
+                    self._tick(live)
 
     def _look_in_store(self, now_us: int) -> None:
         for due_us, ordinal, execution_id in self._store.read(self._first):
@@ -162,3 +163,10 @@ class Timers:
     def _tick(self, live: Live) -> None:
         permit = live.permit or (not self._desk.crowded and self._desk.take(live))
         self._steps.tick(live, Pending(Due(permit=permit)))
+
+
+def _runs_a_node(live: Live) -> bool:
+    state = live.state
+    return state is not None and any(
+        token.phase is Phase.RUNNING for token in state.tokens.values()
+    )

@@ -17,6 +17,8 @@ An execution's status, and what moves it. Every arrow is one transition, that is
                     and the condition of one could not be evaluated; a hard constraint of the goal
                     does not hold
     EXHAUSTED       max_steps are used up
+    TIMED_OUT       the deadline has passed, from every status that is not an end; the execution
+                    has run for its timeout
     CANCELLED       Cancel, from every status that is not an end
     PAUSED          a pause node ended; Pause, from queued, running and waiting: a node in flight is
                     stopped, and is not finished
@@ -44,6 +46,7 @@ import msgspec
 
 from greenroom.protocol.engine.coming_due import come_due
 from greenroom.protocol.engine.draft import Draft
+from greenroom.protocol.engine.due import overdue
 from greenroom.protocol.engine.node_ends import conflicted, node_errored, node_succeeded
 from greenroom.protocol.engine.pausing import pause, resume
 from greenroom.protocol.engine.plan import Plan
@@ -127,7 +130,13 @@ def _accept(plan: Plan, tick: Accept, now: float) -> Transition:
     draft = Draft(plan, ExecutionState(accepted=accepted), now)
     draft.memory = dict(tick.memory)
     token = Token(node=accepted.entry_node)
-    if not tick.permit:
+    error = overdue(draft.state, now)
+    if accepted.timeout_s == 0:
+        error = "Execution timed out: it may not run at all"
+    if error is not None:
+        draft.tokens[FIRST_TOKEN] = token
+        draft.stop(Status.TIMED_OUT, error)
+    elif not tick.permit:
         draft.queue(FIRST_TOKEN, token)
     elif accepted.entry_node in plan.nodes:
         draft.start()
@@ -161,12 +170,13 @@ def _recover(plan: Plan, state: ExecutionState, tick: Recover, now: float) -> Tr
         for token_id, token in state.tokens.items()
         if token.phase is Phase.RUNNING
     ]
-    if not flying:
+    if not flying and state.accepted.timeout_s is None:
         return None
     draft = Draft(plan, state, now)
+    draft.active_unknown = True
     for token_id, token in flying:
         crashes = token.crashes + tick.process_death
-        rested = msgspec.structs.replace(token, crashes=crashes, phase=Phase.READY)
+        rested = msgspec.structs.replace(token, crashes=crashes, phase=Phase.READY, due=None)
         draft.tokens[token_id] = rested
         if token.node not in plan.nodes:
             hold_lost(draft, token_id, rested)
@@ -183,7 +193,7 @@ def _recover(plan: Plan, state: ExecutionState, tick: Recover, now: float) -> Tr
             draft.dispatch(token_id, rerun(rested, conflicts=token.conflicts))
         else:
             draft.queue(token_id, rested)
-    return draft.finish(Cause(tick="recover", node=flying[0][1].node))
+    return draft.finish(Cause(tick="recover", node=flying[0][1].node if flying else None))
 
 
 def _cancel(plan: Plan, state: ExecutionState, tick: Cancel, now: float) -> Transition | None:

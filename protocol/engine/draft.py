@@ -38,6 +38,8 @@ class Draft:
 
     __slots__ = (
         "accepted",
+        "active_from_zero",
+        "active_unknown",
         "clear_error",
         "closed",
         "commands",
@@ -82,6 +84,8 @@ class Draft:
         self.clear_error = False
         self.closed = False
         self.violated: tuple[str, ...] | None = None
+        self.active_from_zero = False
+        self.active_unknown = False
         self.commands: list[Command] = []
         self.events: list[EventBody] = []
 
@@ -175,10 +179,16 @@ class Draft:
         self.tokens[new_id] = token
 
     def dispatch(self, token_id: int, token: Token) -> None:
-        """Run the token's node once this transition is committed."""
+        """Run the token's node once this transition is committed; with no time at all it never
+        begins.
+        """
+        timeout_s = self.plan.nodes[token.node].spec.timeout_s
+        if timeout_s is not None:
+            token = msgspec.structs.replace(token, due=self.now + timeout_s)
         self.tokens[token_id] = token
         self.status = Status.RUNNING
-        self.commands.append(RunNode(token_id, token.node, token.visit, token.attempt))
+        if timeout_s != 0:
+            self.commands.append(RunNode(token_id, token.node, token.visit, token.attempt))
         data = {"visit": token.visit, "attempt": token.attempt}
         self.event(_NODE_STARTED, token.node, data)
 
@@ -230,6 +240,15 @@ class Draft:
                 at_rest = msgspec.structs.replace(at_rest, due=token.due)
             self.tokens[token_id] = at_rest
 
+    def _active_s(self) -> float:
+        """How long the execution has run by now. What was not observed of it does not count."""
+        state = self.state
+        if self.active_from_zero:
+            return 0.0
+        if state.active_at is None or self.active_unknown:
+            return state.active_s
+        return state.active_s + max(0.0, self.now - state.active_at)
+
     def finish(self, cause: Cause, accepted: Accepted | None = None) -> Transition:
         """Return what was collected."""
         state = self.state
@@ -237,6 +256,10 @@ class Draft:
         # A resumed execution may end at once as it had ended before: that is an end of its own.
         began = accepted is not None or self.run is not None
         changed = began or status is not state.status
+        active_s = active_at = None
+        if self.accepted.timeout_s is not None:
+            active_s = self._active_s()
+            active_at = self.now if status is Status.RUNNING else None
         return Transition(
             Patch(
                 accepted=accepted,
@@ -254,6 +277,8 @@ class Draft:
                 error=self.error,
                 clear_error=self.clear_error,
                 started_at=self.started_at,
+                active_s=active_s,
+                active_at=active_at,
                 ended_at=self.now if changed and status in TERMINAL else None,
                 violated=self.violated,
             ),

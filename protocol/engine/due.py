@@ -7,22 +7,46 @@ nothing and no restart forgets one.
 
 import msgspec
 
-from greenroom.protocol.execution import TERMINAL, ExecutionState, Phase, Status
+from greenroom.protocol.execution import TERMINAL, ExecutionState, Phase, Status, Token
 from greenroom.protocol.patch import Patch, apply
 from greenroom.protocol.timers import TimerMove, microseconds
-
-_WITH_DUE = frozenset({Phase.BACKOFF, Phase.SLEEPING})
 
 
 def due_at(state: ExecutionState) -> float | None:
     """Return when the first thing comes due of an execution (wall UTC seconds), None for never."""
     if state.status in TERMINAL:
         return None
-    first: float | None = None
-    for token in state.tokens.values():
-        if token.due is not None and token.phase in _WITH_DUE:
-            first = token.due if first is None else min(first, token.due)
+    first = state.accepted.deadline
+    for due in (_out_of_time_at(state), *map(token_due, state.tokens.values())):
+        if due is not None:
+            first = due if first is None else min(first, due)
     return first
+
+
+def token_due(token: Token) -> float | None:
+    """Return when something comes due of a token; a token at rest keeps the rest of its sleep for
+    later.
+    """
+    return None if token.phase is Phase.READY else token.due
+
+
+def overdue(state: ExecutionState, now: float) -> str | None:
+    """Say which time of the whole execution has run out, None when none has."""
+    accepted = state.accepted
+    if accepted.deadline is not None and is_due(accepted.deadline, now):
+        return "Execution timed out: its deadline has passed"
+    out_of_time_at = _out_of_time_at(state)
+    if out_of_time_at is not None and is_due(out_of_time_at, now):
+        return f"Execution timed out: it has run for its {accepted.timeout_s:g} s"
+    return None
+
+
+def _out_of_time_at(state: ExecutionState) -> float | None:
+    """When the execution will have run as long as it may, if it runs."""
+    timeout_s = state.accepted.timeout_s
+    if timeout_s is None or state.active_at is None:
+        return None
+    return state.active_at + max(0.0, timeout_s - state.active_s)
 
 
 def is_due(due: float, now: float) -> bool:

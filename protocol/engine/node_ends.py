@@ -22,6 +22,7 @@ from greenroom.protocol.events import EventType
 from greenroom.protocol.execution import ExecutionState, Phase, Status, Token
 from greenroom.protocol.limits import CONFLICT_RUNS_MAX
 from greenroom.protocol.patch import Cause
+from greenroom.protocol.time_errors import NodeTimedOut
 
 _STATE_CONFLICT: Final = EventType.STATE_CONFLICT.value
 _CONFLICT_KEYS_SHOWN: Final = 16
@@ -33,6 +34,7 @@ def _type_names(error: type[BaseException]) -> tuple[str, ...]:
 
 
 _INVALID_OUTPUT: Final = (*_type_names(InvalidValue), InvalidValue.code)
+_TIMED_OUT: Final = (*_type_names(NodeTimedOut), NodeTimedOut.code)
 _LOST_RACES: Final = (*_type_names(StateConflict), StateConflict.code)
 
 
@@ -65,6 +67,8 @@ def node_succeeded(
     if node is None:
         hold_lost(draft, tick.token_id, token)
         return draft.finish(msgspec.structs.replace(cause, error=draft.error))
+    if _is_late(token, now):
+        return draft.finish(run_out_of_time(draft, tick.token_id, token, cause.tick))
     draft.latency_ms = tick.latency_ms
     fault = output_fault(node, tick.outputs) if node.required else None
     if fault is not None:
@@ -115,6 +119,8 @@ def node_errored(
     node = plan.nodes.get(token.node)
     if node is None:
         hold_lost(draft, tick.token_id, token)
+    elif _is_late(token, now):
+        return draft.finish(run_out_of_time(draft, tick.token_id, token, "node_errored"))
     else:
         draft.latency_ms = tick.latency_ms
         error, types = tick.error, tick.error_types
@@ -160,6 +166,24 @@ def conflicted(
             error=error,
         )
     )
+
+
+def run_out_of_time(draft: Draft, token_id: int, token: Token, tick: str) -> Cause:
+    """Fail the token's node run, which is in its plan and took too long; return the cause.
+
+    A function that cannot be stopped may still run: only who says so gets another run beside it.
+    """
+    node = draft.plan.nodes[token.node]
+    error = f"it timed out after {node.spec.timeout_s:g} s"
+    draft.latency_ms = int((node.spec.timeout_s or 0) * 1000)
+    retryable = not node.blocking or bool(node.spec.retry_on)
+    _fail(draft, token_id, token, node, error, _TIMED_OUT, retryable=retryable)
+    return Cause(tick=tick, node=token.node, visit=token.visit, attempt=token.attempt, error=error)
+
+
+def _is_late(token: Token, now: float) -> bool:
+    """The end of a run comes after its time, and before anyone has noticed that."""
+    return token.due is not None and is_due(token.due, now)
 
 
 def _fail(

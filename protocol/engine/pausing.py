@@ -35,8 +35,8 @@ def resume(plan: Plan, state: ExecutionState, tick: Resume, now: float) -> Trans
 
     None for everything else, and while the graph has not the node at which it stands. A node that
     had not ended runs again in its visit, its attempts counted on; a failure or a hold is forgiven:
-    `failures` and `crashes` start from 0. From a node that had ended the way is chosen with its
-    output and the new input over it: now, or after the rest of its sleep.
+    `failures`, `crashes` and the time that it has run start from 0. From a node that had ended the
+    way is chosen with its output and the new input over it: now, or after the rest of its sleep.
     """
     if state.status not in RESUMABLE:
         return None
@@ -48,6 +48,7 @@ def resume(plan: Plan, state: ExecutionState, tick: Resume, now: float) -> Trans
     draft.clear_error = True
     draft.memory = dict(tick.memory)
     forgiven = state.status is not Status.PAUSED
+    draft.active_from_zero = forgiven
     for token_id, token in tokens:
         data = {"run": draft.run, "was": state.status.value}
         draft.event(_RESUMED, token.node, data)

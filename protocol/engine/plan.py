@@ -1,6 +1,6 @@
 """The graph, compiled once into what the engine looks up on every step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from types import MappingProxyType
@@ -41,10 +41,11 @@ class PlanNode:
     """One node, with its outgoing edges in the order in which they are tried.
 
     `function` is None for a router that only picks its next node: it is passed within a transition,
-    never run. With `pause` an execution stands still once the node has ended; `resume_at` is where
-    it goes on then, None for the node's own edges. `required` are the declared output keys
-    that may not be missing or blank. `mapping_to` is the mapping that a jump by `routes` applies:
-    that of the first edge to the same target, if there is one.
+    never run. `blocking`: nothing can stop its function once it runs. With `pause` an execution
+    stands still once the node has ended; `resume_at` is where it goes on then, None for the node's
+    own edges. `required` are the declared output keys that may not be missing or blank.
+    `mapping_to` is the mapping that a jump by `routes` applies: that of the first edge to the same
+    target, if there is one.
     """
 
     id: str
@@ -53,6 +54,7 @@ class PlanNode:
     function: str | None
     terminal: bool
     pause: bool
+    blocking: bool
     resume_at: str | None
     edges: tuple[PlanEdge, ...]
     required: tuple[str, ...]
@@ -75,9 +77,14 @@ class Plan:
 
 
 def compile_plan(
-    graph: GraphSpec, rules: Sequence[Constraint] = (), *, tells_metrics: bool = False
+    graph: GraphSpec,
+    rules: Sequence[Constraint] = (),
+    *,
+    tells_metrics: bool = False,
+    blocking: Collection[str] = (),
 ) -> Plan:
     """Compile `graph`, which `validate_graph` has found sound, with the goal's constraints.
+    `blocking` names its functions that cannot be stopped once they run.
 
     Raises NodeNotFound when an edge or a route leads nowhere, InvalidExpression when a condition
     or a check does not parse, UnsupportedSetting for a condition that needs a language model. Pure;
@@ -92,7 +99,8 @@ def compile_plan(
             )
         leaving[edge.source].append(_compile_edge(edge))
     nodes = {
-        node.id: _compile_node(node, tuple(leaving[node.id]), graph, ids) for node in graph.nodes
+        node.id: _compile_node(node, tuple(leaving[node.id]), graph, ids, blocking)
+        for node in graph.nodes
     }
     constraints = compile_constraints(rules)
     return Plan(
@@ -123,8 +131,13 @@ def _compile_edge(edge: EdgeSpec) -> PlanEdge:
 
 
 def _compile_node(
-    node: NodeSpec, edges: tuple[PlanEdge, ...], graph: GraphSpec, ids: set[str]
+    node: NodeSpec,
+    edges: tuple[PlanEdge, ...],
+    graph: GraphSpec,
+    ids: set[str],
+    blocking: Collection[str],
 ) -> PlanNode:
+    function = node.function if node.node_type == "router" else node.function_name
     resume_at = resume_node(graph, node.id)
     following = {*node.routes.values()} if resume_at is None else {*node.routes.values(), resume_at}
     lost = sorted(following - ids)
@@ -138,9 +151,10 @@ def _compile_node(
         id=node.id,
         name=node.name,
         spec=node,
-        function=node.function if node.node_type == "router" else node.function_name,
+        function=function,
         terminal=node.id in graph.terminal_nodes,
         pause=node.id in graph.pause_nodes,
+        blocking=function in blocking,
         resume_at=resume_at,
         edges=edges,
         required=tuple(key for key in node.output_keys if key not in nullable),
@@ -179,6 +193,7 @@ def _digest(graph: GraphSpec, constraints: Sequence[PlanConstraint]) -> bytes:
                 node.retry_on,
                 [node.backoff_initial_s, node.backoff_factor, node.backoff_max_s],
                 node.max_node_visits,
+                node.timeout_s,
             ]
             for node in graph.nodes
         ),

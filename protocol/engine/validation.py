@@ -28,6 +28,7 @@ from greenroom.protocol.limits import (
     NODES_MAX,
     PRIORITY_MAX,
     STEPS_MAX,
+    TIMEOUT_S_MAX,
 )
 
 NODE_TYPES: Final = ("function", "router")
@@ -38,7 +39,7 @@ _GRAPH_LATER: Final = (
     *("loop_config", "conversation_mode", "identity_prompt"),
 )
 _NODE_LATER: Final = (
-    *("input_schema", "output_schema", "timeout_s", "system_prompt", "tools", "model"),
+    *("input_schema", "output_schema", "system_prompt", "tools", "model"),
     *("output_model", "max_validation_retries", "client_facing", "success_criteria"),
 )
 _GOAL_LATER: Final = ("required_capabilities", "input_schema", "output_schema")
@@ -261,6 +262,8 @@ def _node_problems(node: NodeSpec, graph: GraphSpec) -> Iterator[str]:
     ):
         if not low <= value <= high:
             yield f"{where}{field} is {value}: use {low:g} to {high:g}"
+    if node.timeout_s is not None and not 0 <= node.timeout_s <= TIMEOUT_S_MAX:
+        yield f"{where}timeout_s is {node.timeout_s}: use 0 to {TIMEOUT_S_MAX:g}, or None for none"
     for field in ("input_keys", "output_keys", "nullable_output_keys", "retry_on"):
         keys: list[str] = getattr(node, field)
         if not all(keys) or len(set(keys)) != len(keys):
@@ -277,6 +280,8 @@ def _routing_problems(where: str, node: NodeSpec) -> Iterator[str]:
             yield f"{where}a router needs routes, as in {{'default': 'next_node'}}"
         if node.function is not None and node.route_on is not None:
             yield f"{where}route_on is not read by a router with a function: leave one of them out"
+        if node.function is None and node.timeout_s is not None:
+            yield f"{where}timeout_s is not read by a router without a function: leave it out"
     elif node.routes or node.route_on is not None:
         yield f"{where}routes and route_on belong to nodes of type 'router'"
 

@@ -11,7 +11,7 @@ from greenroom.protocol.engine.advance import advance
 from greenroom.protocol.engine.due import due_at, stored_due, timer_move
 from greenroom.protocol.engine.plan import compile_plan
 from greenroom.protocol.engine.result import ExecutionResult, result_of
-from greenroom.protocol.engine.ticks import Accept, Due, NodeErrored, NodeSucceeded, Tick
+from greenroom.protocol.engine.ticks import Accept, Dispatch, Due, NodeErrored, NodeSucceeded, Tick
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.events import EventBody
 from greenroom.protocol.execution import Accepted, ExecutionState, Token
@@ -32,6 +32,8 @@ class Run:
         permit: bool = True,
         entry: str | None = None,
         rules: Sequence[Constraint] = (),
+        timeout_s: float | None = None,
+        deadline: float | None = None,
     ) -> None:
         self.graph = graph
         self.plan = compile_plan(graph, rules)
@@ -49,6 +51,8 @@ class Run:
             correlation_id="correlation_1",
             accepted_at=999.0,
             hops=2,
+            timeout_s=timeout_s,
+            deadline=deadline,
         )
         self.tick(Accept(accepted=accepted, memory=self.encoded(memory), permit=permit))
 
@@ -141,6 +145,12 @@ class Run:
         assert transition is not None
         return transition
 
+    def dispatch(self) -> Transition:
+        """Give the queued token its permit."""
+        transition = self.tick(Dispatch(self.token_id))
+        assert transition is not None
+        return transition
+
     def come_due(self, *, permit: bool) -> Transition:
         """Let the time come that the execution waits for."""
         due = due_at(self.known)
@@ -213,12 +223,10 @@ def start() -> Callable[..., Run]:
         *,
         terminal: Iterable[str] = (),
         max_steps: int = 100,
-        permit: bool = True,
-        entry: str | None = None,
-        rules: Sequence[Constraint] = (),
+        **options: Any,
     ) -> Run:
         graph = build_graph(nodes, edges, terminal=terminal, max_steps=max_steps)
-        return Run(graph, memory or {}, permit=permit, entry=entry, rules=rules)
+        return Run(graph, memory or {}, **options)
 
     return begin
 

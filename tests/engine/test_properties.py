@@ -64,6 +64,7 @@ def graphs(draw: st.DrawFn) -> GraphSpec:
                 max_retries=draw(st.integers(0, 3)),
                 max_node_visits=draw(st.integers(0, 3)),
                 backoff_initial_s=draw(st.sampled_from([0.0, 0.5, 2.0])),
+                timeout_s=None if router else draw(st.sampled_from([None, None, 0.0, 3.0])),
             )
         )
     edges = [
@@ -146,9 +147,19 @@ def fits(run) -> None:
     assert len(state.path) <= state.steps
     assert state.effects.keys() <= {key for key, one in state.tokens.items() if not one.ended}
     for token in state.tokens.values():
-        asleep = token.phase is Phase.SLEEPING or (token.ended and state.status in RESTING)
-        assert (token.due is not None) == (token.phase is Phase.BACKOFF) or asleep
-        assert token.due is not None or token.phase is not Phase.SLEEPING
+        match token.phase:
+            case Phase.READY:
+                assert token.due is None or (token.ended and state.status in RESTING)
+            case Phase.RUNNING:
+                limit = run.plan.nodes[token.node].spec.timeout_s
+                assert (token.due is None) == (limit is None)
+            case _:
+                assert token.due is not None
+    assert (state.active_at is not None) == (
+        state.status is Status.RUNNING and state.accepted.timeout_s is not None
+    )
+    limit = state.accepted.timeout_s
+    assert limit is None or state.active_s <= limit + 1.0 or state.status in TERMINAL
 
 
 def commands_fit(run, transition) -> None:
@@ -161,13 +172,14 @@ def commands_fit(run, transition) -> None:
         assert transition.commands == ()
         assert transition.patch.steps == 0
         return
-    if token is not None and token.phase is Phase.RUNNING:
+    never = token is not None and run.plan.nodes[token.node].spec.timeout_s == 0
+    if token is not None and token.phase is Phase.RUNNING and not never:
         assert runs == [RunNode(run.token_id, token.node, token.visit, token.attempt)]
     else:
         assert runs == []
     over = run.known.status in SETTLED
     assert ends == ([Finish(run.known.status)] if over else [])
-    assert not stops or over
+    assert not stops or over or transition.cause.error is not None
     assert all(len(one.data or b"") <= EVENT_DATA_BYTES_MAX for one in transition.events)
 
 
@@ -226,15 +238,18 @@ def dispatches(run) -> Iterator[tuple[tuple[str, int], int]]:
     permit=st.booleans(),
     value=st.sampled_from(VALUES),
     numbers=st.lists(st.integers(0, 17 * 120 - 1), min_size=5, max_size=40),
+    limits=st.sampled_from([{}, {}, {"timeout_s": 6.0}, {"deadline": 1_030.0}]),
     rules=st.lists(st.sampled_from(RULES), unique=True),
 )
-def test_a_random_history_keeps_every_promise(run_class, graph, permit, value, numbers, rules):
+def test_a_random_history_keeps_every_promise(
+    run_class, graph, permit, value, limits, numbers, rules
+):
     """Folds agree, nothing sticks, attempts grow, ends are final, success leads to an end."""
     constraints = [
         Constraint(id=f"c{at}", constraint_type=kind, check=check)
         for at, (kind, check) in enumerate(rules)
     ]
-    run = driver(run_class)(graph, {"n": value}, permit=permit, rules=constraints)
+    run = driver(run_class)(graph, {"n": value}, permit=permit, rules=constraints, **limits)
     fits(run)
     ended: list[Tick] = []
     for number in numbers:

@@ -160,7 +160,7 @@ def test_a_config_that_cannot_be_is_refused_where_it_is_made(settings: dict[str,
 @pytest.mark.parametrize(
     ("graph", "options", "name"),
     [
-        ({"nodes": [_node(timeout_s=1.0)]}, {}, "node 'a': timeout_s"),
+        ({"nodes": [_node(model="m")]}, {}, "node 'a': model"),
         ({"nodes": [_node(tools=["x"])]}, {}, "node 'a': tools"),
         ({"nodes": [_node(node_type="event_loop")]}, {}, "node_type 'event_loop'"),
         ({"edges": [_edge("a", "a", condition="llm_decide")]}, {}, "llm_decide"),

@@ -1,12 +1,19 @@
 """trigger, trigger_and_wait and results: limits of time, repeats, conflicts, other processes."""
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from greenroom import EntryPointSpec, NodeSpec
-from greenroom.protocol.errors import IdempotencyConflict, InvalidConfig, InvalidId, InvalidValue
+from greenroom.protocol.errors import (
+    IdempotencyConflict,
+    InvalidConfig,
+    InvalidId,
+    InvalidInput,
+    InvalidValue,
+)
 from greenroom.protocol.execution import Status
 
 POINTS = [EntryPointSpec(id=one, entry_node="work") for one in ("main", "other")]
@@ -229,6 +236,11 @@ async def test_a_repeated_id_is_acknowledged_only_when_the_first_is_durable(lab:
         ({"idempotency_key": 7}, InvalidValue, "idempotency_key"),
         ({"priority": 10_001}, InvalidConfig, "priority"),
         ({"priority": "high"}, InvalidConfig, "priority"),
+        ({"execution_timeout": -1}, InvalidConfig, "execution_timeout"),
+        ({"execution_timeout": "1"}, InvalidConfig, "execution_timeout"),
+        ({"execution_timeout": float("nan")}, InvalidConfig, "execution_timeout"),
+        ({"deadline": datetime(2030, 1, 1)}, InvalidInput, "time zone"),  # noqa: DTZ001
+        ({"deadline": 1_900_000_000}, InvalidInput, "time zone"),
     ],
 )
 @pytest.mark.asyncio
