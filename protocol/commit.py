@@ -9,6 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
+from greenroom.protocol.checkpoints import Naming
 from greenroom.protocol.execution import Status
 from greenroom.protocol.optional_raw import OptionalRaw
 from greenroom.protocol.timers import TimerMove
@@ -100,7 +101,7 @@ class Commit(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=
 
     With `record`: one step of an execution. `ordinal` 0 accepts a new execution (expected_seq 0)
     and the writer assigns the ordinal. With `delete`: a settled execution leaves the store. With
-    neither: events, state writes or a cursor move on their own.
+    `naming` alone: its checkpoints. With none: events, state writes or a cursor move on their own.
     """
 
     commit_id: int  # the sender's own number; comes back in the outcome
@@ -121,6 +122,7 @@ class Commit(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=
     timer: TimerMove | None = None  # of the execution, when the time at which it comes due changes
     accepts: tuple["Commit", ...] = ()  # acceptances, all or none of them; nothing else then
     delete: bool = False
+    naming: Naming | None = None  # checkpoints: of the record, or, without one, of earlier records
 
 
 class OutcomeKind(StrEnum):

@@ -109,6 +109,10 @@ SYNC_ABANDONED_MAX: Final = 8  # hung calls whose threads are replaced
 SHUTDOWN_TIMEOUT_S_DEFAULT: Final = 10.0
 SHUTDOWN_TIMEOUT_S_MAX: Final = 3_600.0
 
+# Checkpoints
+CHECKPOINT_AGE_DAYS_MAX: Final = 36_500
+CHECKPOINT_DESCRIPTION_CHARS_MAX: Final = 1_000
+
 # Shared state
 CONFLICT_RUNS_MAX: Final = 5
 TURN_TIMEOUT_S: Final = 30.0

@@ -1,6 +1,6 @@
 """Errors of the calls about stored sessions; `errors.py` has the whole tree."""
 
-from greenroom.protocol.errors import RuntimeStateError
+from greenroom.protocol.errors import InvalidInput, RuntimeStateError
 
 
 class NotDeletable(RuntimeStateError):
@@ -13,3 +13,13 @@ class NotDeletable(RuntimeStateError):
             f"session {session_id} is {status} and was not deleted: cancel or pause it first"
         )
         self.session_id, self.status = session_id, status
+
+
+class CheckpointNotFound(InvalidInput):
+    """The session has no checkpoint of that id: it never had one, or it was deleted or pruned."""
+
+    code = "checkpoint_not_found"
+
+    def __init__(self, session_id: str, checkpoint_id: object) -> None:
+        super().__init__(f"session {session_id} has no checkpoint {checkpoint_id!a:.140}")
+        self.session_id, self.checkpoint_id = session_id, checkpoint_id

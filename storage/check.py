@@ -16,7 +16,7 @@ from lmdb.verify import VerifyError, verify
 from greenroom.protocol.engine.due import stored_due
 from greenroom.protocol.errors import StorageError
 from greenroom.protocol.timers import microseconds
-from greenroom.storage import check_concurrency, events, journal, notes
+from greenroom.storage import check_concurrency, checkpoints, events, journal, notes
 from greenroom.storage.environment import DATA_NAME
 from greenroom.storage.executions import is_terminal, last_seq
 from greenroom.storage.keys import (
@@ -27,6 +27,7 @@ from greenroom.storage.keys import (
     expiry_key,
     finished_key,
     goal_key,
+    journal_key,
     pack_number,
     run_key,
     scope_key,
@@ -34,6 +35,7 @@ from greenroom.storage.keys import (
     status_key,
     text_key,
     timer_key,
+    unpack_checkpoint_key,
     unpack_number,
     unpack_timer_key,
 )
@@ -94,7 +96,8 @@ def _check(reader: Reader) -> list[str]:
     txn = reader.transaction
     problems: list[str] = []
     parts = (
-        *(_executions, _orphans, _indexes, _timers, _goals, check_concurrency.of_table),
+        *(_executions, _orphans, _indexes, _timers, _goals, _checkpoints),
+        check_concurrency.of_table,
         *(_events, _claims, _state, _small_tables),
     )
     for part in parts:
@@ -212,6 +215,17 @@ def _timers(txn: Transaction) -> Iterator[str]:
             due is None or microseconds(due) != due_us
         ):
             yield f"timers: execution {state.accepted.execution_id} is not due at {due_us}"
+
+
+def _checkpoints(txn: Transaction) -> Iterator[str]:
+    """Each name can be read, and the record that it names is there, or is being deleted."""
+    for raw_key, raw in _all(txn, Table.CHECKPOINTS):
+        ordinal, key = unpack_checkpoint_key(raw_key)
+        checkpoints.unpack(key, raw)
+        if txn.get(Table.GARBAGE, pack_number(ordinal)) is not None:
+            continue
+        if txn.get(Table.JOURNAL, journal_key(ordinal, key.seq)) is None:
+            yield f"checkpoints: {key} of number {ordinal} names no record"
 
 
 def _goals(txn: Transaction) -> Iterator[str]:

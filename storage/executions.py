@@ -152,7 +152,7 @@ def sweep(txn: Transaction, limit: int) -> bool:
     for number, _ in txn.range(Table.GARBAGE, b"", pack_number(NUMBER_MAX), limit):
         ordinal = unpack_number(number)
         start, stop = journal_key(ordinal, 0), journal_key(ordinal + 1, 0)
-        for table in (Table.JOURNAL, Table.SNAPSHOTS, Table.DECISIONS):
+        for table in (Table.JOURNAL, Table.SNAPSHOTS, Table.CHECKPOINTS, Table.DECISIONS):
             limit -= txn.delete_range(table, start, stop, limit)
             if limit <= 0:
                 return True

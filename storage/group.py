@@ -13,6 +13,7 @@ from greenroom.protocol.errors import CommitRefused, Fenced, IdempotencyConflict
 from greenroom.protocol.execution import SETTLED
 from greenroom.storage import (
     batch,
+    checkpoints,
     claims,
     concurrency,
     cursors,
@@ -96,6 +97,13 @@ class Group:
                 outcome = self._existing(commit)
                 if outcome is not None:
                     return outcome
+        elif commit.naming is not None:
+            head = self._head(commit.ordinal) if commit.ordinal else None
+            if head is None or head.execution_id != commit.execution_id:
+                return self._misplaced(commit, head)
+            why = checkpoints.misplaced(self._txn, commit.ordinal, head.seq, commit.naming)
+            if why is not None:
+                return refused(commit, VersionConflict.code, why)
         return self._check(commit, head)
 
     def finish(self) -> None:
@@ -207,7 +215,7 @@ class Group:
                 return refused(commit, CommitRefused.code, text)
         elif record is None:
             of_execution = (commit.summary, commit.snapshot, commit.notes, commit.timer)
-            if commit.ordinal or any(of_execution):
+            if any(of_execution) or (commit.ordinal and commit.naming is None):
                 text = "a commit without a record changes no execution"
                 return refused(commit, CommitRefused.code, text)
         else:
@@ -288,8 +296,10 @@ class Group:
                 txn.put(Table.SNAPSHOTS, key, commit.snapshot)
             if commit.notes:
                 notes.put(txn, ordinal, seq, commit.notes)
-        elif head is not None:
+        elif commit.delete and head is not None:
             self._delete(ordinal, head)
+        if commit.naming is not None:
+            checkpoints.apply(txn, ordinal, commit.naming)
         if commit.timer is not None:
             entry = self._entry_of(ordinal) if head is None else head.entry
             timers.move(txn, entry, ordinal, commit.timer)

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from struct import Struct
 from typing import Final
 
+from greenroom.protocol.checkpoints import CheckpointKey, CheckpointType
 from greenroom.protocol.commit import StateKey
 from greenroom.protocol.errors import StoreCorrupt
 from greenroom.protocol.execution import Status
@@ -25,6 +26,7 @@ RUNS_END: Final = b"p"
 _MICROSECONDS: Final = 1_000_000
 
 _number: Final = Struct(">Q")
+_checkpoint: Final = Struct(">QBIH")
 _journal: Final = Struct(">QI")
 _status: Final = Struct(">B8sQ")
 _finished: Final = Struct(">8sQQ")
@@ -48,6 +50,15 @@ STATUS_CODES: Final[dict[Status, int]] = {
     Status.EXHAUSTED: 20,
 }
 _STATUS_OF: Final = {code: status for status, code in STATUS_CODES.items()}
+
+# Stored, in the order in which ids of one position sort.
+_CHECKPOINT_CODES: Final[dict[CheckpointType, int]] = {
+    CheckpointType.MANUAL: 1,
+    CheckpointType.NODE_COMPLETE: 2,
+    CheckpointType.NODE_START: 3,
+    CheckpointType.PAUSE: 4,
+}
+_CHECKPOINT_OF: Final = {code: kind for kind, code in _CHECKPOINT_CODES.items()}
 
 
 def unpack_number(raw: bytes) -> int:
@@ -100,6 +111,17 @@ def unpack_timer_key(key: bytes) -> tuple[bytes, int, int]:
     """Return (entry digest, due in wall UTC microseconds, ordinal)."""
     entry, due, ordinal = _timer.unpack(key)
     return entry, due, ordinal
+
+
+def checkpoint_key(ordinal: int, key: CheckpointKey) -> bytes:
+    """Key of a checkpoint: those of one type of an execution lie together, in order."""
+    return _checkpoint.pack(ordinal, _CHECKPOINT_CODES[key.kind], key.seq, key.number)
+
+
+def unpack_checkpoint_key(key: bytes) -> tuple[int, CheckpointKey]:
+    """Return (ordinal, what the checkpoint's id says)."""
+    ordinal, code, seq, number = _checkpoint.unpack(key)
+    return ordinal, CheckpointKey(seq, _CHECKPOINT_OF[code], number)
 
 
 def run_key(first: int) -> bytes:

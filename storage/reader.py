@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from greenroom.protocol.checkpoints import CheckpointKey, CheckpointType, NewCheckpoint
 from greenroom.protocol.commit import StateKey, Summary
 from greenroom.protocol.decisions import Note
 from greenroom.protocol.events import EventBody
@@ -11,6 +12,7 @@ from greenroom.protocol.execution import ExecutionState, Status
 from greenroom.protocol.limits import LIST_PAGE_DEFAULT, NODE_NOTES_MAX
 from greenroom.protocol.patch import JournalRecord
 from greenroom.storage import (
+    checkpoints,
     claims,
     concurrency,
     cursors,
@@ -156,6 +158,22 @@ class Reader:
     def owner_of_key(self, entry_point: str, concurrency_key: str) -> int:
         """Return the ordinal of the execution that has begun with that key and not ended, or 0."""
         return concurrency.owner(self.transaction, entry_digest(entry_point), concurrency_key)
+
+    def checkpoint(self, ordinal: int, key: CheckpointKey) -> NewCheckpoint | None:
+        """Return a checkpoint of an execution, None when it has none of that id."""
+        return checkpoints.find(self.transaction, ordinal, key)
+
+    def checkpoints(
+        self,
+        ordinal: int,
+        kind: CheckpointType | None = None,
+        before: CheckpointKey | None = None,
+        limit: int = LIST_PAGE_DEFAULT,
+    ) -> list[NewCheckpoint]:
+        """Return up to `limit` checkpoints of an execution, newest first, those below `before` when
+        it is given.
+        """
+        return checkpoints.newest(self.transaction, ordinal, kind, before, limit)
 
     def executions(
         self,

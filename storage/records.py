@@ -61,6 +61,16 @@ class FenceEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     nodes: tuple[str, ...] = ()
 
 
+class CheckpointEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A named position in a journal."""
+
+    node: str
+    at: float  # wall UTC seconds
+    step: int
+    description: str
+
+
+decode_checkpoint: Final = msgspec.msgpack.Decoder(CheckpointEntry).decode
 decode_state_entry: Final = msgspec.msgpack.Decoder(StateEntry).decode
 decode_scope_entry: Final = msgspec.msgpack.Decoder(ScopeEntry).decode
 decode_claim: Final = msgspec.msgpack.Decoder(ClaimEntry).decode

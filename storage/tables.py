@@ -29,6 +29,7 @@ class Table(IntEnum):
     CLAIMS = 12  # namespace, idempotency key -> claim
     EXPIRIES = 13  # expiry, claim's key -> nothing
     CURSORS = 14  # consumer -> seq and its own record
+    CHECKPOINTS = 18  # ordinal, type, seq, number -> what is named, and when
     GOALS = 19  # first ordinal of a run -> its goal; goal, first ordinal -> nothing
     DECISIONS = 20  # ordinal, seq, number -> encoded decision or problem
     TIMERS = 15  # entry point, due, ordinal -> nothing

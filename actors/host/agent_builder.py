@@ -9,6 +9,7 @@ from greenroom.actors.host.create import create_agent_runtime
 from greenroom.actors.host.runtime import AgentRuntime
 from greenroom.actors.host.store_factory import StoreFactory, open_durable_store
 from greenroom.actors.nodes.functions import CONTEXT_PARAMETER
+from greenroom.protocol.checkpoint import CheckpointConfig
 from greenroom.protocol.config import AgentRuntimeConfig
 from greenroom.protocol.engine.conditions import compile_condition
 from greenroom.protocol.engine.validation import check_graph
@@ -212,6 +213,7 @@ class Agent:
         storage_path: str | Path,
         config: AgentRuntimeConfig | None = None,
         store_factory: StoreFactory = open_durable_store,
+        checkpoint_config: CheckpointConfig | None = None,
     ) -> AgentRuntime:
         """Return a runtime of the agent as declared so far, not started."""
         return create_agent_runtime(
@@ -220,6 +222,7 @@ class Agent:
             storage_path,
             self.entry_points,
             config=config,
+            checkpoint_config=checkpoint_config,
             functions=self._functions,
             store_factory=store_factory,
         )

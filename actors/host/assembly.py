@@ -40,6 +40,7 @@ from greenroom.actors.system.state_manager_handle import StateManagerHandle
 from greenroom.actors.system.store_writer import StoreWriter, WriterSlot
 from greenroom.actors.triggers.event_driven import EventDrivenTrigger
 from greenroom.actors.triggers.webhook_server import WebhookServer
+from greenroom.protocol.checkpoint import CheckpointConfig
 from greenroom.protocol.commit import CommitOutcome
 from greenroom.protocol.config import AgentRuntimeConfig
 from greenroom.protocol.entry_point import EntryPointSpec
@@ -87,6 +88,7 @@ class Assembly:
         aggregator: OutcomeAggregatorHandle,
         on_stream_failed: Sequence[StreamFailedHandler],
         store_factory: StoreFactory,
+        checkpoints: CheckpointConfig | None = None,
     ) -> None:
         self._path = path
         self._goal = goal
@@ -100,6 +102,7 @@ class Assembly:
         self._aggregator = aggregator
         self._on_stream_failed = on_stream_failed
         self._store_factory = store_factory
+        self._checkpoints = checkpoints
         self._stack = AsyncExitStack()
         self._orphans: dict[str, str] = {}
         self.interest = EventInterest()
@@ -198,6 +201,7 @@ class Assembly:
                 gate=gate,
                 known_functions=self._functions.__contains__,
                 process_death=not self.store.closed_cleanly,
+                checkpoints=self._checkpoints,
             )
 
         await self.streams.start(self._entry_points, make)

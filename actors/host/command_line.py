@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
+from greenroom.actors.host.checkpoint_commands import checkpoint_app
 from greenroom.actors.host.demo.parent import DemoOptions, run_demo
 from greenroom.actors.host.demo.report import show_report
 from greenroom.actors.host.session_commands import session_app
@@ -49,6 +50,7 @@ _app = typer.Typer(
     help="Run, measure and check durable agents. Every command takes --help.",
 )
 _app.add_typer(session_app, name="sessions")
+_app.add_typer(checkpoint_app, name="checkpoints")
 
 
 def main() -> None:

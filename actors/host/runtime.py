@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from greenroom.actors.host.assembly import Assembly
+from greenroom.actors.host.checkpoints import CheckpointCalls
 from greenroom.actors.host.lifecycle import Lifecycle
 from greenroom.actors.host.people import PeopleCalls
 from greenroom.actors.host.records import RecordCalls
@@ -35,7 +36,7 @@ from greenroom.protocol.goal import Goal
 from greenroom.protocol.graph import GraphSpec
 
 
-class AgentRuntime(WorkCalls, PeopleCalls, RecordCalls, SessionCalls):
+class AgentRuntime(WorkCalls, PeopleCalls, RecordCalls, SessionCalls, CheckpointCalls):
     """Runs one agent: a graph of nodes with a goal, served through its entry points.
 
     The constructor validates everything and touches no disk; `start()` opens and locks the store
@@ -78,6 +79,7 @@ class AgentRuntime(WorkCalls, PeopleCalls, RecordCalls, SessionCalls):
         check_kind("functions", {} if functions is None else functions, Mapping)
         self._registrations = Registrations(graph, goal, functions or {})
         refuse_unsupported(graph, (), self._config, checkpoint_config, goal)
+        self._checkpoints = checkpoint_config
         self._goal = goal
         self._path = Path(storage_path)
         self._store_factory = store_factory
@@ -163,6 +165,7 @@ class AgentRuntime(WorkCalls, PeopleCalls, RecordCalls, SessionCalls):
             aggregator=self._aggregator,
             on_stream_failed=self._on_stream_failed,
             store_factory=self._store_factory,
+            checkpoints=self._checkpoints,
         )
         await assembly.open()
         self._report = assembly.report

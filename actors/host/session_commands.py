@@ -1,24 +1,26 @@
 """`greenroom sessions`: what a store holds, also while another process writes to it."""
 
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 import typer
 
+from greenroom.actors.host.command_output import (
+    one_line,
+    read_store,
+    shown_time,
+    write_columns,
+    write_json,
+)
 from greenroom.actors.host.session_reading import page_in, query_of, session_in
-from greenroom.actors.host.store_arguments import AsJson, Debug, StoreFolder, existing_store
+from greenroom.actors.host.store_arguments import AsJson, Debug, StoreFolder
 from greenroom.protocol.errors import InvalidInput
 from greenroom.protocol.limits import LIST_PAGE_DEFAULT
 from greenroom.protocol.people_errors import ExecutionNotFound
 from greenroom.protocol.sessions import Session, SessionPage
-from greenroom.storage.lmdb_store import open_reader
-from greenroom.storage.reader import Reader
 
 T = TypeVar("T")
 
@@ -76,35 +78,6 @@ def _show(
         write_json(found)
     else:
         _write_session(found)
-
-
-def read_store(store: Path, function: Callable[[Reader], T]) -> T:
-    """Return `function(reader)` over the store at that path."""
-    with closing(open_reader(existing_store(store))) as opened:
-        return opened.read(function)
-
-
-def write_json(found: object) -> None:
-    """Write one JSON object: bytes as base64, times as ISO 8601."""
-    sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
-
-
-def write_columns(rows: Sequence[tuple[str, ...]]) -> None:
-    """Write rows of equal length below each other, each column as wide as its widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        sys.stdout.write("  ".join(cells).rstrip() + "\n")
-
-
-def shown_time(moment: datetime) -> str:
-    """The time in UTC, to the second."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def one_line(text: str) -> str:
-    """The text without line breaks, and without what a terminal would act on."""
-    return "".join(one if one.isprintable() else "?" for one in " ".join(text.split()))
 
 
 def _moment(option: str, text: str | None) -> datetime | None:

@@ -6,9 +6,11 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from greenroom.actors.stream.live import Live
+from greenroom.protocol.checkpoint import CheckpointConfig
 from greenroom.protocol.codec import decode_state, encode
 from greenroom.protocol.commit import Commit, IdempotencyClaim, NewEvent, Summary
 from greenroom.protocol.engine.due import stored_due, timer_move
+from greenroom.protocol.engine.naming import names_of
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.ticks import NodeErrored, NodeSucceeded
 from greenroom.protocol.engine.transition import Transition
@@ -26,8 +28,16 @@ from greenroom.storage.store import Store
 class CommitMaker:
     """Builds the commits of one incarnation of one stream."""
 
-    def __init__(self, stream: str, incarnation: int, plan: bytes, store: Store) -> None:
+    def __init__(
+        self,
+        stream: str,
+        incarnation: int,
+        plan: bytes,
+        store: Store,
+        checkpoints: CheckpointConfig | None = None,
+    ) -> None:
         self._store = store
+        self._checkpoints = checkpoints
         self._stream = stream
         self._incarnation = incarnation
         self._plan = plan
@@ -79,6 +89,7 @@ class CommitMaker:
             cursor=None if trigger is None else trigger.cursor,
             notes=() if result is None else result.notes,
             timer=timer_move(live.state, transition.patch),
+            naming=names_of(self._checkpoints, live.state, transition, now),
         )
 
     def deletion(self, commit_id: int, live: Live) -> Commit:

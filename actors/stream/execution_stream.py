@@ -93,7 +93,9 @@ class ExecutionStream(Actor[StreamMessage]):
             incarnation=self._fence,
             isolation=self._entry.isolation,
         )
-        self._maker = CommitMaker(stream, self._fence, parts.plan.digest, parts.store)
+        self._maker = CommitMaker(
+            stream, self._fence, parts.plan.digest, parts.store, parts.checkpoints
+        )
         self._steps = StepMachine(parts.plan, self._maker, parts.slot, self.clock, self)
         self._timers = Timers(
             stream, parts.store, self._roster, self._desk, self._steps, self.clock, self.schedule

@@ -10,6 +10,7 @@ from greenroom.actors.stream.admission_gate import AdmissionGate
 from greenroom.actors.stream.live import StreamSlot
 from greenroom.actors.stream.permits import PermitPool
 from greenroom.actors.system.turns import TurnView
+from greenroom.protocol.checkpoint import CheckpointConfig
 from greenroom.protocol.commit import CommitOutcome
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.entry_point import EntryPointSpec
@@ -79,6 +80,7 @@ class StreamParts:
     gate: AdmissionGate
     known_functions: Callable[[str], bool]
     process_death: bool  # the process that had the store before did not close it
+    checkpoints: CheckpointConfig | None = None
     slot: StreamSlot = field(default_factory=StreamSlot)
     binding: StreamBinding | None = None
     stats: StreamStats = field(default_factory=StreamStats)

@@ -130,9 +130,8 @@ def unsupported_settings(
             found += _changed(where, entry_point, ("trigger_config",))
     if config is not None:
         found += _changed("", config, ("execution_result_ttl_seconds",))
-    if checkpoint_config is not None and checkpoint_config.enabled:
-        hint = "pass None: every step is journaled and recovered in any case"
-        found.append(UnsupportedSetting("checkpoint_config", hint))
+    if checkpoint_config is not None:
+        found += checkpoint_config.unsupported()
     if goal is not None:
         found += _changed(f"goal {goal.id!r}: ", goal, _GOAL_LATER)
     return found

@@ -15,6 +15,7 @@ from greenroom.actors.kernel.system import ActorSystem
 from greenroom.actors.nodes.context import NodeContext
 from greenroom.protocol.admission_errors import BatchTooLarge, InvalidItem, RateLimited
 from greenroom.protocol.checkpoint import CheckpointConfig
+from greenroom.protocol.checkpoints import Checkpoint, CheckpointType, LoadedCheckpoint
 from greenroom.protocol.config import AgentRuntimeConfig, WebhookRoute
 from greenroom.protocol.decisions import DecisionType, Option, Severity
 from greenroom.protocol.effect_errors import (
@@ -71,7 +72,7 @@ from greenroom.protocol.people_errors import ExecutionNotFound, NotResumable
 from greenroom.protocol.rate_limit import RateLimit
 from greenroom.protocol.record_errors import TooManyNotes
 from greenroom.protocol.runs import Decision, Outcome, Problem, Run
-from greenroom.protocol.session_errors import NotDeletable
+from greenroom.protocol.session_errors import CheckpointNotFound, NotDeletable
 from greenroom.protocol.sessions import Session, SessionPage, SessionSummary
 
 __version__ = "0.1.0"
@@ -88,7 +89,10 @@ __all__ = [
     "AgentRuntimeConfig",
     "AskTimedOut",
     "BatchTooLarge",
+    "Checkpoint",
     "CheckpointConfig",
+    "CheckpointNotFound",
+    "CheckpointType",
     "ChildSpec",
     "Constraint",
     "Decision",
@@ -119,6 +123,7 @@ __all__ = [
     "IsolationError",
     "IsolationLevel",
     "KeyNotAllowed",
+    "LoadedCheckpoint",
     "MailboxOverflow",
     "NodeContext",
     "NodeFailed",

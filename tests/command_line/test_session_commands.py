@@ -1,4 +1,4 @@
-"""`greenroom sessions`: beside the process that writes, and with nothing but a store."""
+"""`greenroom sessions` and `checkpoints`: beside the process that writes, and without one."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from greenroom.storage.lmdb_store import open_store
 
 WRITER = """
 import asyncio, sys
-from greenroom import Agent
+from greenroom import Agent, CheckpointConfig
 
 agent = Agent("review", goal="Publish what was approved")
 
@@ -32,11 +32,13 @@ agent.entry_point("api", "write")
 agent.entry_point("web", "write")
 
 async def main() -> None:
-    async with agent.runtime(sys.argv[1]) as runtime:
+    policy = CheckpointConfig(checkpoint_on_node_start=False)
+    async with agent.runtime(sys.argv[1], checkpoint_config=policy) as runtime:
         for name, entry_point, topic in (
             ("s1", "api", "cats"), ("s2", "web", "dogs" * 50), ("s3", "web", "none"),
         ):
             await runtime.trigger_and_wait(entry_point, {"topic": topic}, execution_id=name)
+        await runtime.create_checkpoint("s2", "before\\x1b[31m the editor")
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
@@ -113,6 +115,28 @@ def test_one_session_is_shown(busy: Path, capsys: pytest.CaptureFixture[str]) ->
     assert whole["path"] == ["write"]
 
 
+def test_checkpoints_are_listed(busy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = printed(capsys, "checkpoints", "list", busy, "s2").splitlines()
+    assert lines[0].split() == ["CHECKPOINT", "NODE", "MADE", "DESCRIPTION"]
+    shown = [line.split()[:2] for line in lines[1:]]
+    assert shown == [
+        ["cp_0000000002_pause_0000", "write"],
+        ["cp_0000000002_node_complete_0000", "write"],
+        ["cp_0000000002_manual_0000", "write"],
+    ]
+    assert lines[3].endswith("before?[31m the editor")
+    told = json.loads(
+        printed(capsys, "checkpoints", "list", busy, "s2", "--type", "manual", "--json")
+    )
+    (one,) = told["checkpoints"]
+    assert (told["session_id"], one["checkpoint_type"], one["seq"]) == ("s2", "manual", 2)
+    rest = ["--before", shown[0][0], "--limit", "1", "--json"]
+    told = json.loads(printed(capsys, "checkpoints", "list", busy, "s2", *rest))
+    assert [one["checkpoint_id"] for one in told["checkpoints"]] == [shown[1][0]]
+    nothing = printed(capsys, "checkpoints", "list", busy, "s3", "--type", "pause")
+    assert nothing == "no checkpoints found\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
@@ -126,6 +150,11 @@ def test_one_session_is_shown(busy: Path, capsys: pytest.CaptureFixture[str]) ->
         (["show", "STORE", "../etc"], "there is no session '../etc'"),
         (["show", "STORE"], "Missing argument"),
         (["show", "NOWHERE", "s1"], "there is no store"),
+        (["checkpoints", "STORE", "s9"], "there is no execution 's9'"),
+        (["checkpoints", "STORE", "s9", "--type", "x"], "checkpoint_type is 'x'"),
+        (["checkpoints", "STORE", "s9", "--before", "x"], "before is 'x'"),
+        (["checkpoints", "NOWHERE", "s1"], "there is no store"),
+        (["checkpoints", "STORE"], "Missing argument"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_2(
@@ -133,7 +162,8 @@ def test_what_cannot_be_done_is_one_line_and_exit_2(
 ) -> None:
     open_store(tmp_path / "store").close()
     places = {"STORE": str(tmp_path / "store"), "NOWHERE": str(tmp_path / "nowhere")}
-    assert run(["sessions", *(places.get(one, one) for one in arguments)]) == BAD_INPUT
+    group = ["checkpoints", "list"] if arguments[0] == "checkpoints" else ["sessions", arguments[0]]
+    assert run([*group, *(places.get(one, one) for one in arguments[1:])]) == BAD_INPUT
     written = capsys.readouterr()
     assert (written.out, written.err.count("\n")) == ("", 1)
     assert why in written.err

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from greenroom.protocol.checkpoints import CheckpointType, Naming, NewCheckpoint
 from greenroom.protocol.codec import encode
 from greenroom.protocol.commit import (
     Commit,
@@ -121,6 +122,13 @@ GROUPS = (
             ordinal=1,
             expected_seq=1,
             record=record(2, Patch(status=Status.RUNNING, started_at=AT)),
+            naming=Naming(
+                names=(
+                    NewCheckpoint(
+                        seq=2, kind=CheckpointType.NODE_START, number=0, node="first", at=AT, step=1
+                    ),
+                )
+            ),
             summary=summary(SHORT, Status.RUNNING),
             snapshot=msgspec.Raw(encode(ExecutionState(accepted=accepted(SHORT), seq=2))),
             events=(NewEvent(event("execution_started", SHORT)),),

@@ -7,8 +7,7 @@ import pytest
 
 from greenroom.protocol.checkpoint import (
     DEFAULT_CHECKPOINT_CONFIG,
-    DISABLED_CHECKPOINT_CONFIG,
-    MINIMAL_CHECKPOINT_CONFIG,
+    CheckpointConfig,
 )
 from greenroom.protocol.config import AgentRuntimeConfig
 from greenroom.protocol.engine.validation import (
@@ -248,8 +247,10 @@ def test_backoff_grows_by_its_factor_up_to_its_maximum() -> None:
             {"config": AgentRuntimeConfig(execution_result_ttl_seconds=5.0)},
             "execution_result_ttl_seconds",
         ),
-        ({"checkpoint_config": DEFAULT_CHECKPOINT_CONFIG}, "checkpoint_config"),
-        ({"checkpoint_config": MINIMAL_CHECKPOINT_CONFIG}, "checkpoint_config"),
+        (
+            {"checkpoint_config": CheckpointConfig(include_metrics=False)},
+            "checkpoint_config: include_metrics",
+        ),
         ({"goal": Goal(id="g", input_schema={"a": 1})}, "goal 'g': input_schema"),
     ],
 )
@@ -266,7 +267,7 @@ def test_defaults_are_supported() -> None:
         chain(async_entry_points=[EntryPointSpec(id="e", entry_node="a", trigger_type="api")]),
         [EntryPointSpec(id="ev", entry_node="a", trigger_type="event", trigger_config={})],
         AgentRuntimeConfig(),
-        DISABLED_CHECKPOINT_CONFIG,
+        DEFAULT_CHECKPOINT_CONFIG,
         Goal(id="g"),
     )
     assert declared == []

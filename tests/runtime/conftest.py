@@ -9,6 +9,7 @@ import pytest
 
 from greenroom.actors.host.create import create_agent_runtime
 from greenroom.actors.host.runtime import AgentRuntime
+from greenroom.protocol.checkpoint import CheckpointConfig
 from greenroom.protocol.config import AgentRuntimeConfig
 from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.execution import ExecutionState
@@ -38,6 +39,7 @@ class Lab:
         terminal: Iterable[str] = (),
         pauses: Iterable[str] = (),
         goal: Goal | None = None,
+        checkpoint_config: CheckpointConfig | None = None,
         **settings: Any,
     ) -> AgentRuntime:
         """A runtime that is not started.
@@ -64,6 +66,7 @@ class Lab:
             path,
             points,
             config=AgentRuntimeConfig(**settings),
+            checkpoint_config=checkpoint_config,
             functions=functions,
         )
 

@@ -292,6 +292,19 @@ async def test_a_session_that_was_paused_in_its_sleep_takes_its_timer_along(lab:
 
 
 @pytest.mark.asyncio
+async def test_a_deleted_session_gives_its_concurrency_key_back(lab: Any) -> None:
+    """Paused it kept the key, and the one behind it waited."""
+    async with reviewing(lab) as runtime:
+        first = await runtime.trigger("main", concurrency_key="ticket-1")
+        await runtime.wait_for_completion(first, timeout=20)
+        second = await runtime.trigger("main", concurrency_key="ticket-1")
+        assert runtime.get_session(second).status == "queued"
+        assert await runtime.delete_session(first)
+        result = await runtime.wait_for_completion(second, timeout=20)
+        assert result.status is Status.PAUSED
+
+
+@pytest.mark.asyncio
 async def test_an_idempotency_key_outlives_its_session(lab: Any) -> None:
     async with reviewing(lab) as runtime:
         first = await runtime.trigger("main", idempotency_key="order-1")

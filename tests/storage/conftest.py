@@ -15,6 +15,7 @@ from greenroom.protocol.patch import Cause, JournalRecord, Patch
 from greenroom.storage.check import check, verify_pages
 from greenroom.storage.lmdb_store import open_store
 from greenroom.storage.memory_store import MemoryStore
+from greenroom.storage.reader import Reader
 from greenroom.storage.store import Store, StoreOptions
 
 NOW = 1_700_000_000.0
@@ -176,6 +177,80 @@ class Bench:
         self._store.close()
         if self.kind == "lmdb":
             assert verify_pages(self.path) == []
+
+
+class Counting:
+    """A transaction that counts the entries that are looked up, returned or changed."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.entries = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def _once(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        self.entries += 1
+        return call(*arguments)
+
+    def get(self, *arguments: Any) -> Any:
+        return self._once(self._inner.get, *arguments)
+
+    def put(self, *arguments: Any) -> Any:
+        return self._once(self._inner.put, *arguments)
+
+    def delete(self, *arguments: Any) -> Any:
+        return self._once(self._inner.delete, *arguments)
+
+    def last_at_or_before(self, *arguments: Any) -> Any:
+        return self._once(self._inner.last_at_or_before, *arguments)
+
+    def delete_range(self, *arguments: Any) -> Any:
+        deleted = self._inner.delete_range(*arguments)
+        self.entries += 1 + deleted
+        return deleted
+
+    def range(self, *arguments: Any, reverse: bool = False) -> Any:
+        found = self._inner.range(*arguments, reverse=reverse)
+        self.entries += 1 + len(found)
+        return found
+
+
+@pytest.fixture
+def cost(bench: Bench) -> Callable[[Callable[[Reader], object]], int]:
+    """How many entries `function(reader)` touches."""
+
+    def measure(function: Callable[[Reader], object]) -> int:
+        def counted(reader: Reader) -> int:
+            counting = Counting(reader.transaction)
+            function(Reader(counting))
+            return counting.entries
+
+        return bench.store.read(counted)
+
+    return measure
+
+
+@pytest.fixture
+def commit_cost(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Callable[[Commit], int]:
+    """How many entries applying one commit touches."""
+
+    def measure(commit: Commit) -> int:
+        store: Any = bench.store
+        begun: list[Counting] = []
+
+        def begin() -> Any:
+            begun.append(Counting(real()))
+            return begun[-1]
+
+        with monkeypatch.context() as patch:
+            real = store._begin_write
+            patch.setattr(store, "_begin_write", begin)
+            bench.apply(commit)
+        (counting,) = begun
+        return counting.entries
+
+    return measure
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ page costs. The same for both stores.
 
 import itertools
 import random
-from collections import Counter
 
 import msgspec
 import pytest
@@ -13,7 +12,6 @@ from greenroom.protocol.codec import encode
 from greenroom.protocol.execution import Status
 from greenroom.storage.check import check
 from greenroom.storage.listing import CLOCK_STEP_S
-from greenroom.storage.reader import Reader
 from greenroom.storage.tables import Table
 
 STATUSES = (Status.QUEUED, Status.RUNNING, Status.PAUSED, Status.COMPLETED, Status.FAILED)
@@ -152,45 +150,6 @@ def test_the_goal_costs_an_acceptance_nothing_while_it_stays_the_same(bench, mak
     bench.apply(accepted(make, "last", status=Status.QUEUED, entry="a", goal="third", at=make.now))
     assert bench.store.stats().tables["goals"] == 2
     assert names(bench.store.read(lambda r: r.executions(goal_id="third"))) == ["last"]
-
-
-class Counting:
-    """A transaction that counts the entries that are looked up or returned."""
-
-    def __init__(self, inner) -> None:
-        self.inner = inner
-        self.entries: Counter = Counter()
-
-    def get(self, table, key):
-        self.entries[table] += 1
-        return self.inner.get(table, key)
-
-    def last_at_or_before(self, table, key):
-        self.entries[table] += 1
-        return self.inner.last_at_or_before(table, key)
-
-    def range(self, table, start, stop, limit, *, reverse=False):
-        found = self.inner.range(table, start, stop, limit, reverse=reverse)
-        self.entries[table] += 1 + len(found)
-        return found
-
-    def count(self, table):
-        return self.inner.count(table)
-
-
-@pytest.fixture
-def cost(bench):
-    """How many entries `function(reader)` touches."""
-
-    def measure(function) -> int:
-        def counted(reader: Reader) -> int:
-            counting = Counting(reader.transaction)
-            function(Reader(counting))
-            return counting.entries.total()
-
-        return bench.store.read(counted)
-
-    return measure
 
 
 QUERIES = [
