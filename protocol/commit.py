@@ -12,6 +12,7 @@ import msgspec
 from greenroom.protocol.checkpoints import Naming
 from greenroom.protocol.execution import Status
 from greenroom.protocol.optional_raw import OptionalRaw
+from greenroom.protocol.questions import QuestionChange
 from greenroom.protocol.timers import TimerMove
 
 
@@ -123,6 +124,7 @@ class Commit(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=
     accepts: tuple["Commit", ...] = ()  # acceptances, all or none of them; nothing else then
     delete: bool = False
     naming: Naming | None = None  # checkpoints: of the record, or, without one, of earlier records
+    questions: tuple[QuestionChange, ...] = ()  # of the execution of `record`
 
 
 class OutcomeKind(StrEnum):

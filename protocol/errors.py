@@ -5,7 +5,7 @@ GreenroomError
 |  |- InvalidId  InvalidValue  InvalidConfig  InvalidGraph  UnsupportedSetting
 |  |- EntryPointNotFound  NodeNotFound  FunctionNotFound  EntryPointExists  InvalidExpression
 |  |- ExecutionNotFound  EffectMismatch  TooManyEffects  InvalidItem  BatchTooLarge
-|  |- CheckpointNotFound
+|  |- CheckpointNotFound  InvalidAnswer
 |- RuntimeStateError          the call does not fit the runtime's present state
 |  |- RuntimeNotRunning  RuntimeIsRunning  RuntimeStopped  IdempotencyConflict  NotResumable
 |  |- NotDeletable

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from greenroom.protocol.effects import EffectRecord
+from greenroom.protocol.questions import OpenQuestion
 
 
 class Status(StrEnum):
@@ -43,6 +44,7 @@ class Phase(StrEnum):
     RUNNING = "running"  # dispatched by the commit that set this
     BACKOFF = "backoff"  # runs again at `due`
     SLEEPING = "sleeping"  # its node has ended, and it goes on at `due`
+    ASKING = "asking"  # its node has ended, and it goes on when all that it asked is answered
 
 
 class Ended(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -121,3 +123,5 @@ class ExecutionState(msgspec.Struct, gc=False, kw_only=True):
     violated: tuple[str, ...] = ()  # soft constraints that did not hold when last checked
     active_s: float = 0.0  # how long it had run at `active_at`; counted when it has a timeout
     active_at: float | None = None  # wall UTC seconds of its latest step, while it runs
+    questions: dict[int, OpenQuestion] = {}  # by number; only those that wait for an answer
+    asked: int = 0  # the number of the newest question

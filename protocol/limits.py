@@ -71,6 +71,13 @@ RATE_COUNT_MAX: Final = 1_000_000_000
 RATE_PER_S_MIN: Final = 0.001
 RATE_PER_S_MAX: Final = 30 * 24 * 3600.0
 
+# Questions to people
+QUESTIONS_OPEN_MAX: Final = 100  # of one execution
+PROMPT_CHARS_MAX: Final = 16_384
+ANSWER_SCHEMA_BYTES_MAX: Final = 64 * 1024
+PERSON_CHARS_MAX: Final = 128  # of an assignee, and of who answered
+QUESTIONS_PAGE_MAX: Final = 1_000
+
 # Idempotency
 IDEMPOTENCY_WINDOW_S: Final = 24 * 3600.0
 DELIVERY_WINDOW_S: Final = 72 * 3600.0

@@ -8,6 +8,7 @@ import msgspec
 
 from greenroom.protocol.effects import EffectRecord
 from greenroom.protocol.execution import Accepted, ExecutionState, Status, Token
+from greenroom.protocol.questions import OpenQuestion
 
 
 class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -16,9 +17,10 @@ class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     `tokens` maps a token's id to its new value, or to None when it is gone; `memory` sets keys,
     `forget` deletes keys (deletes come first); `visits` holds new absolute counts; `path` is
     appended; `steps`, `retries`, `failures` (by node) and `latency_ms` are added; `violated` holds
-    the ids of the soft constraints that do not hold now. `effects` sets what is on record in the
-    slots of a token, None deletes it; all of it goes when the token goes or has ended. `active_s`
-    and `active_at` are set together.
+    the ids of the soft constraints that do not hold now; `questions` maps a question's number to
+    what opened it, or to None when it is closed. `effects` sets what is on record in the slots of a
+    token, None deletes it; all of it goes when the token goes or has ended. `active_s` and
+    `active_at` are set together.
     """
 
     accepted: Accepted | None = None
@@ -41,6 +43,7 @@ class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     violated: tuple[str, ...] | None = None
     active_s: float | None = None
     active_at: float | None = None
+    questions: dict[int, OpenQuestion | None] = {}
 
 
 class Cause(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -104,6 +107,8 @@ def apply(state: ExecutionState | None, patch: Patch, seq: int) -> ExecutionStat
     state.latency_ms += patch.latency_ms
     for node, count in patch.failures.items():
         state.retry_details[node] = state.retry_details.get(node, 0) + count
+    if patch.questions:
+        _apply_questions(state, patch.questions)
     _apply_ends(state, patch)
     return state
 
@@ -116,6 +121,15 @@ def _apply_effects(
             records.pop(slot, None)
         else:
             records[slot] = record
+
+
+def _apply_questions(state: ExecutionState, questions: dict[int, OpenQuestion | None]) -> None:
+    for number, question in questions.items():
+        state.asked = max(state.asked, number)
+        if question is None:
+            state.questions.pop(number, None)
+        else:
+            state.questions[number] = question
 
 
 def _apply_ends(state: ExecutionState, patch: Patch) -> None:

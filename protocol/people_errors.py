@@ -1,6 +1,6 @@
 """Errors of the calls by which people step into executions; `errors.py` has the whole tree."""
 
-from greenroom.protocol.errors import InvalidInput, RuntimeStateError
+from greenroom.protocol.errors import InvalidInput, InvalidValue, RuntimeStateError
 
 
 class ExecutionNotFound(InvalidInput):
@@ -18,3 +18,11 @@ class NotResumable(RuntimeStateError):
         reason = f": {why}" if why else ""
         super().__init__(f"execution {execution_id} is {status} and cannot be resumed{reason}")
         self.execution_id, self.status = execution_id, status
+
+
+class InvalidAnswer(InvalidValue):
+    """An answer does not fit the JSON Schema of its question, which stays open. `path` is the place
+    in the answer.
+    """
+
+    code = "invalid_answer"

@@ -5,6 +5,7 @@ import msgspec
 from greenroom.protocol.commit import CommitOutcome, CursorMove, StateKey, StateRead, StateWrite
 from greenroom.protocol.effects import EffectRecord
 from greenroom.protocol.message import Message
+from greenroom.protocol.questions import AskedQuestion
 
 
 class CommitAcks(Message, frozen=True, tag="commit_acks"):
@@ -79,6 +80,7 @@ class NodeResult(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_o
     updates: tuple[UpdateMade, ...] = ()
     events: tuple[msgspec.Raw, ...] = ()  # encoded EventBody that the node published
     notes: tuple[msgspec.Raw, ...] = ()  # encoded decisions.Note: what it decided and reported
+    questions: tuple[AskedQuestion, ...] = ()
 
 
 class NodeResults(Message, frozen=True, tag="node_results"):
@@ -128,6 +130,16 @@ class DeleteExecution(Message, frozen=True, tag="delete_execution"):
     """Asked: True after the commit that deleted it, False when it is unknown or not settled."""
 
     execution_id: str
+
+
+class AnswerQuestion(Message, frozen=True, tag="answer_question"):
+    """Asked: True after the commit that stored the answer, False when the question is not open."""
+
+    execution_id: str
+    number: int
+    value: msgspec.Raw  # fits the question's schema
+    digest: bytes
+    by: str | None = None
 
 
 class TimerFired(Message, frozen=True, tag="timer_fired"):
@@ -184,6 +196,7 @@ StreamMessage = (
     | PauseExecution
     | ResumeExecution
     | DeleteExecution
+    | AnswerQuestion
     | TimerFired
     | PermitFreed
     | TurnsGranted

@@ -27,6 +27,7 @@ from greenroom.protocol.limits import (
 )
 
 _encoder: Final = msgspec.msgpack.Encoder()
+_orderly: Final = msgspec.msgpack.Encoder(order="deterministic")
 _decoder: Final = msgspec.msgpack.Decoder()
 _NONE: Final = type(None)
 
@@ -72,6 +73,11 @@ def to_storable(value: object, path: str = "$") -> Any:
 def payload_digest(raw: bytes) -> bytes:
     """Return the 16-byte blake2b digest by which two stored payloads are told apart."""
     return blake2b(raw, digest_size=16).digest()
+
+
+def answer_digest(raw: bytes | msgspec.Raw) -> bytes:
+    """Return a digest of a stored value in which the order of keys does not count."""
+    return payload_digest(_orderly.encode(decode_value(raw)))
 
 
 def _is_plain(value: object, room: int) -> bool:

@@ -16,7 +16,14 @@ from lmdb.verify import VerifyError, verify
 from greenroom.protocol.engine.due import stored_due
 from greenroom.protocol.errors import StorageError
 from greenroom.protocol.timers import microseconds
-from greenroom.storage import check_concurrency, checkpoints, events, journal, notes
+from greenroom.storage import (
+    check_concurrency,
+    check_questions,
+    checkpoints,
+    events,
+    journal,
+    notes,
+)
 from greenroom.storage.environment import DATA_NAME
 from greenroom.storage.executions import is_terminal, last_seq
 from greenroom.storage.keys import (
@@ -97,7 +104,7 @@ def _check(reader: Reader) -> list[str]:
     problems: list[str] = []
     parts = (
         *(_executions, _orphans, _indexes, _timers, _goals, _checkpoints),
-        check_concurrency.of_table,
+        *(check_concurrency.of_table, check_questions.index),
         *(_events, _claims, _state, _small_tables),
     )
     for part in parts:
@@ -107,7 +114,7 @@ def _check(reader: Reader) -> list[str]:
                 if len(problems) >= PROBLEMS_MAX:
                     return problems
         except (StorageError, msgspec.MsgspecError, ValueError, KeyError) as error:
-            problems.append(f"{part.__name__[1:]}: cannot be read further: {error}")
+            problems.append(f"{part.__name__.lstrip('_')}: cannot be read further: {error}")
     return problems
 
 
@@ -152,6 +159,7 @@ def _executions(txn: Transaction) -> Iterator[str]:
         yield from _snapshots(txn, ordinal, name)
         yield from _notes(txn, ordinal, name)
         yield from check_concurrency.of_execution(txn, ordinal, summary)
+        yield from check_questions.of_execution(txn, ordinal, state, name)
 
 
 def _snapshots(txn: Transaction, ordinal: int, name: str) -> Iterator[str]:

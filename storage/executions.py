@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from greenroom.protocol.commit import Summary
 from greenroom.protocol.errors import StoreCorrupt
 from greenroom.protocol.execution import SETTLED, TERMINAL, Status
-from greenroom.storage import concurrency, goals
+from greenroom.storage import concurrency, goals, questions
 from greenroom.storage.keys import (
     NUMBER_MAX,
     SEQ_MAX,
@@ -144,7 +144,13 @@ def drop(txn: Transaction, ordinal: int) -> None:
     goals.left(txn, ordinal)
     if summary.concurrency_key:
         concurrency.forget(txn, entry, ordinal, summary.concurrency_key)
+    questions.unlist(txn, ordinal)
     txn.put(Table.GARBAGE, number, b"")
+
+
+_OWNED: Final = (  # tables keyed by ordinal
+    *(Table.JOURNAL, Table.SNAPSHOTS, Table.CHECKPOINTS, Table.QUESTIONS, Table.DECISIONS),
+)
 
 
 def sweep(txn: Transaction, limit: int) -> bool:
@@ -152,7 +158,7 @@ def sweep(txn: Transaction, limit: int) -> bool:
     for number, _ in txn.range(Table.GARBAGE, b"", pack_number(NUMBER_MAX), limit):
         ordinal = unpack_number(number)
         start, stop = journal_key(ordinal, 0), journal_key(ordinal + 1, 0)
-        for table in (Table.JOURNAL, Table.SNAPSHOTS, Table.CHECKPOINTS, Table.DECISIONS):
+        for table in _OWNED:
             limit -= txn.delete_range(table, start, stop, limit)
             if limit <= 0:
                 return True

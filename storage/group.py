@@ -20,6 +20,7 @@ from greenroom.storage import (
     executions,
     goals,
     notes,
+    questions,
     state,
     timers,
 )
@@ -214,8 +215,8 @@ class Group:
                 text = "only a settled execution can be deleted, by a commit without a record"
                 return refused(commit, CommitRefused.code, text)
         elif record is None:
-            of_execution = (commit.summary, commit.snapshot, commit.notes, commit.timer)
-            if any(of_execution) or (commit.ordinal and commit.naming is None):
+            of_step = (commit.summary, commit.snapshot, commit.notes, commit.questions)
+            if any((*of_step, commit.timer)) or (commit.ordinal and commit.naming is None):
                 text = "a commit without a record changes no execution"
                 return refused(commit, CommitRefused.code, text)
         else:
@@ -296,6 +297,8 @@ class Group:
                 txn.put(Table.SNAPSHOTS, key, commit.snapshot)
             if commit.notes:
                 notes.put(txn, ordinal, seq, commit.notes)
+            if commit.questions:
+                questions.change(txn, ordinal, commit.questions)
         elif commit.delete and head is not None:
             self._delete(ordinal, head)
         if commit.naming is not None:

@@ -32,9 +32,11 @@ _status: Final = Struct(">B8sQ")
 _finished: Final = Struct(">8sQQ")
 _timer: Final = Struct(">8sQQ")
 _concurrency: Final = Struct(">24sBQ")
+_pending: Final = Struct(">8sQQI")
 
 pack_number: Final[Callable[[int], bytes]] = _number.pack
 journal_key: Final[Callable[[int, int], bytes]] = _journal.pack
+question_key: Final[Callable[[int, int], bytes]] = _journal.pack  # (ordinal, number)
 
 # Stored: a code is never given to another status.
 STATUS_CODES: Final[dict[Status, int]] = {
@@ -152,6 +154,25 @@ def entry_digest(entry_point: str) -> bytes:
     full text.
     """
     return blake2b(entry_point.encode(), digest_size=8).digest()
+
+
+def pending_filter(entry_point: str = "", assignee: str = "", node: str = "") -> bytes:
+    """Eight bytes for the open questions of which all that is given is true; readers compare the
+    full texts.
+    """
+    text = "\0".join((entry_point, assignee, node))
+    return blake2b(text.encode(), digest_size=8).digest()
+
+
+def pending_key(wanted: bytes, asked_at: float, ordinal: int, number: int) -> bytes:
+    """Key of the index of open questions: by filter, the oldest first."""
+    return _pending.pack(wanted, microseconds(asked_at), ordinal, number)
+
+
+def unpack_pending_key(key: bytes) -> tuple[int, int]:
+    """Return (ordinal, number)."""
+    _, _, ordinal, number = _pending.unpack(key)
+    return ordinal, number
 
 
 def text_key(text: str) -> bytes:

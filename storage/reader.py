@@ -21,6 +21,7 @@ from greenroom.storage import (
     journal,
     listing,
     notes,
+    questions,
     state,
     timers,
 )
@@ -34,6 +35,7 @@ from greenroom.storage.keys import (
     unpack_number,
     unpack_status_key,
 )
+from greenroom.storage.questions import StoredQuestion, Wanted
 from greenroom.storage.records import ClaimEntry, unpack_summary
 from greenroom.storage.tables import Table, Transaction
 from greenroom.storage.timers import Timer
@@ -249,6 +251,27 @@ class Reader:
     def state_scope(self, scope: str, owner: str) -> tuple[list[tuple[str, msgspec.Raw, int]], int]:
         """Return the live (key, encoded value, version) of a scope, and the scope's version."""
         return state.scope(self.transaction, scope, owner)
+
+    def question(self, execution_id: str, number: int) -> StoredQuestion | None:
+        """Return a question, open or closed, None when there is none or its execution is gone."""
+        ordinal = executions.find_ordinal(self.transaction, execution_id)
+        return questions.find(self.transaction, ordinal, number) if ordinal else None
+
+    def pending_questions(
+        self,
+        wanted: Wanted,
+        after: StoredQuestion | None = None,
+        limit: int = LIST_PAGE_DEFAULT,
+    ) -> list[StoredQuestion]:
+        """Return up to `limit` open questions that are `wanted`, those asked first first, behind
+        `after` (which may be closed by now). Costs about what it returns.
+        """
+        ordinal = 0
+        if wanted.execution_id:
+            ordinal = executions.find_ordinal(self.transaction, wanted.execution_id)
+            if not ordinal:
+                return []
+        return questions.pending(self.transaction, wanted, ordinal, after, limit)
 
     def claim(self, namespace: str, key: str) -> ClaimEntry | None:
         """Return the idempotency claim of a key, or None; one whose `expires_at` has passed no

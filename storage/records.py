@@ -11,6 +11,7 @@ from greenroom.protocol.codec import decode_summary, encode
 from greenroom.protocol.commit import Summary
 from greenroom.protocol.errors import StoreCorrupt
 from greenroom.protocol.optional_raw import OptionalRaw
+from greenroom.protocol.questions import Closing, QuestionRecord
 
 NIL: Final = msgspec.Raw(b"\xc0")
 _mark: Final = struct.Struct(">Q")
@@ -71,11 +72,21 @@ class CheckpointEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 decode_checkpoint: Final = msgspec.msgpack.Decoder(CheckpointEntry).decode
+
+
+class QuestionEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A question, and once it is closed how."""
+
+    record: QuestionRecord
+    closing: Closing | None = None
+
+
 decode_state_entry: Final = msgspec.msgpack.Decoder(StateEntry).decode
 decode_scope_entry: Final = msgspec.msgpack.Decoder(ScopeEntry).decode
 decode_claim: Final = msgspec.msgpack.Decoder(ClaimEntry).decode
 decode_cursor: Final = msgspec.msgpack.Decoder(CursorEntry).decode
 decode_fence: Final = msgspec.msgpack.Decoder(FenceEntry).decode
+decode_question: Final = msgspec.msgpack.Decoder(QuestionEntry).decode
 decode_bodies: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 

@@ -29,10 +29,12 @@ class Table(IntEnum):
     CLAIMS = 12  # namespace, idempotency key -> claim
     EXPIRIES = 13  # expiry, claim's key -> nothing
     CURSORS = 14  # consumer -> seq and its own record
+    TIMERS = 15  # entry point, due, ordinal -> nothing
+    QUESTIONS = 16  # ordinal, number -> record, and how it was closed
+    PENDING = 17  # filter, time asked, ordinal, number of an open question -> nothing
     CHECKPOINTS = 18  # ordinal, type, seq, number -> what is named, and when
     GOALS = 19  # first ordinal of a run -> its goal; goal, first ordinal -> nothing
     DECISIONS = 20  # ordinal, seq, number -> encoded decision or problem
-    TIMERS = 15  # entry point, due, ordinal -> nothing
     CONCURRENCY = 21  # entry point, concurrency key, place, ordinal of an unfinished one -> nothing
 
 

@@ -1,4 +1,6 @@
-"""The part of the facade by which people step into executions: pause them, and take them up."""
+"""The part of the facade by which people step into executions: pause them, take them up, and answer
+what they ask.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -6,6 +8,9 @@ from typing import Any
 
 from greenroom.actors.host.assembly import Assembly
 from greenroom.actors.host.pausing import pause, resume
+from greenroom.actors.host.questions import answer, get, pending
+from greenroom.protocol.limits import LIST_PAGE_DEFAULT
+from greenroom.protocol.questions import AnswerOutcome, Question
 
 
 class PeopleCalls(ABC):
@@ -33,3 +38,41 @@ class PeopleCalls(ABC):
         Raises ExecutionNotFound, NotResumable, InvalidValue, and as `cancel_execution`.
         """
         await resume(self._running(), session_id, input_data)
+
+    def pending_questions(
+        self,
+        entry_point: str | None = None,
+        assignee: str | None = None,
+        session_id: str | None = None,
+        *,
+        limit: int = LIST_PAGE_DEFAULT,
+        after: str | None = None,
+    ) -> list[Question]:
+        """The open questions of which all that is given is true, those asked first first.
+
+        At most `limit` (up to 1,000); `after` is the id of the last one of the page before. Costs
+        what it returns, however many are open. Any thread. Raises InvalidInput, RuntimeNotRunning.
+        """
+        return pending(
+            self._running(),
+            entry_point=entry_point,
+            assignee=assignee,
+            session_id=session_id,
+            limit=limit,
+            after=after,
+        )
+
+    def get_question(self, question_id: str) -> Question | None:
+        """One question, open or closed; None when unknown. Any thread. Raises RuntimeNotRunning."""
+        return get(self._running(), question_id)
+
+    async def answer(self, question_id: str, value: Any, by: str | None = None) -> AnswerOutcome:
+        """Answer a question; returns after the commit, and repeating it is safe.
+
+        The execution goes on when all that its node asked is answered; a paused or held one keeps
+        the answer until it is resumed. `by` is stored with it. An answer that comes too late, a
+        second time, or to no question is told so by its outcome. Any event loop. Raises
+        InvalidAnswer with the path of what does not fit the question's schema, InvalidValue,
+        EntryPointNotFound, and as `cancel_execution`.
+        """
+        return await answer(self._running(), question_id, value, by)

@@ -14,6 +14,7 @@ from greenroom.protocol.commit import StateKey, StateRead, StateWrite
 from greenroom.protocol.errors import InvalidInput, IsolationError, KeyNotAllowed
 from greenroom.protocol.graph import NodeSpec
 from greenroom.protocol.isolation import IsolationLevel, StateScope
+from greenroom.protocol.questions import AskedQuestion
 from greenroom.protocol.shared_state import check_key
 from greenroom.protocol.stream_messages import UpdateMade
 from greenroom.protocol.values import decode_value, encode_value
@@ -47,6 +48,7 @@ class StepBuffer:
         "_writes",
         "events",
         "notes",
+        "questions",
         "sleep_until",
     )
 
@@ -73,6 +75,12 @@ class StepBuffer:
         self.events: list[msgspec.Raw] = []
         self.notes = NodeNotes()
         self.sleep_until: float | None = None  # wall UTC seconds
+        self.questions: list[AskedQuestion] = []
+
+    @property
+    def node(self) -> NodeSpec:
+        """The node that runs."""
+        return self._node
 
     # --- what the closing step takes
 

@@ -15,6 +15,7 @@ from greenroom.actors.nodes.effect_calls import EffectCalls
 from greenroom.actors.nodes.effects import EffectPerformer
 from greenroom.actors.nodes.functions import FunctionRegistry
 from greenroom.actors.nodes.host import NodesHost
+from greenroom.actors.nodes.question_calls import QuestionCalls
 from greenroom.actors.nodes.runs import NodeRun, StreamBinding
 from greenroom.actors.nodes.sleeping import wake_after, wake_at
 from greenroom.protocol.codec import encode
@@ -48,7 +49,7 @@ class TurnGate(Protocol):
         ...
 
 
-class NodeContext(EffectCalls):
+class NodeContext(EffectCalls, QuestionCalls):
     """One run of one node: who it is, the state it may use, and the events it publishes.
 
     Writes, updates and events are buffered and become visible all together when the node's step

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import msgspec
 
 from greenroom.actors.kernel.future import Future
+from greenroom.actors.nodes.asking import refuse_answered
 from greenroom.actors.nodes.buffer import StepBuffer
 from greenroom.actors.nodes.functions import (
     NodePlan,
@@ -65,6 +66,7 @@ class NodeRun(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     holds_turns: bool = False
     hops: int = 0
     effects: dict[str, EffectRecord] | None = None  # of earlier runs of this visit
+    asked: int = 0  # questions of the execution so far
 
 
 class Running:
@@ -88,17 +90,20 @@ class Running:
     def success(self, value: object, now: float) -> NodeResult:
         """Return the result of a function that returned `value`, with all that it buffered.
 
-        Raises as `encode_outputs`.
+        Raises as `encode_outputs`, InvalidInput when it answered what it asked.
         """
         run, buffer = self.run, self.buffer
         outputs, route = encode_outputs(self.plan, value)
+        if buffer:
+            outputs = {**buffer.outputs(), **outputs}
+            refuse_answered(buffer.questions, outputs)
         return NodeResult(
             execution_id=run.execution_id,
             token_id=run.token_id,
             visit=run.visit,
             attempt=run.attempt,
             latency_ms=int((now - self.began) * 1000),
-            outputs={**buffer.outputs(), **outputs} if buffer else outputs,
+            outputs=outputs,
             route=route,
             sleep_until=buffer.sleep_until if buffer else None,
             reads=buffer.reads() if buffer else (),
@@ -106,6 +111,7 @@ class Running:
             updates=buffer.updates() if buffer else (),
             events=tuple(buffer.events) if buffer else (),
             notes=buffer.notes.told() if buffer else (),
+            questions=tuple(buffer.questions) if buffer else (),
         )
 
     def failure(self, error: BaseException, now: float) -> NodeResult:

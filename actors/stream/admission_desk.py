@@ -95,6 +95,10 @@ class AdmissionDesk:
         live.permit = True
         return True
 
+    def take_unless_others_wait(self, live: Live) -> bool:
+        """Give an execution that is woken a permit, unless it has to queue behind others for it."""
+        return live.permit or (not self.crowded and self.take(live))
+
     def give_back(self, live: Live) -> None:
         """Take its permit back, if it has one."""
         if live.permit:

@@ -90,6 +90,7 @@ class CommitMaker:
             notes=() if result is None else result.notes,
             timer=timer_move(live.state, transition.patch),
             naming=names_of(self._checkpoints, live.state, transition, now),
+            questions=transition.questions,
         )
 
     def deletion(self, commit_id: int, live: Live) -> Commit:
@@ -234,6 +235,7 @@ def tick_of(result: NodeResult) -> NodeSucceeded | NodeErrored:
             result.latency_ms,
             result.route,
             result.sleep_until,
+            result.questions,
         )
     return NodeErrored(
         result.token_id,

@@ -35,6 +35,7 @@ from greenroom.protocol.events import EventBody, EventType
 from greenroom.protocol.execution import SETTLED, Status
 from greenroom.protocol.messages import CommitBatch, ReleaseStream
 from greenroom.protocol.stream_messages import (
+    AnswerQuestion,
     CancelExecution,
     CommitAcks,
     DeleteExecution,
@@ -159,6 +160,8 @@ class ExecutionStream(Actor[StreamMessage]):
                 self._timers.look()
             case CancelExecution() | PauseExecution() | ResumeExecution() | DeleteExecution():
                 return self._wished(message)
+            case AnswerQuestion():
+                return self._wished(message)
             case TurnsGranted():
                 self._turns_granted(message)
             case UpdatesReapplied():
@@ -262,6 +265,7 @@ class ExecutionStream(Actor[StreamMessage]):
                 holds_turns=bool(live.turns),
                 hops=accepted.hops,
                 effects=None if effects is None else effects.copy(),
+                asked=live.state.asked,
             ),
         )
 
@@ -312,7 +316,8 @@ class ExecutionStream(Actor[StreamMessage]):
         if live is None:
             return False
         reply = self.defer()
-        self._steps.tick(live, Pending(tick_of_wish(wish), reply=reply))
+        permit = isinstance(wish, AnswerQuestion) and self._desk.take_unless_others_wait(live)
+        self._steps.tick(live, Pending(tick_of_wish(wish, permit=permit), reply=reply))
         return DEFERRED
 
     def _count_end(self, live: Live, status: Status) -> None:

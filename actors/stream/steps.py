@@ -14,7 +14,14 @@ from greenroom.actors.stream.sub_steps import next_pending
 from greenroom.protocol.commit import CommitOutcome, OutcomeKind
 from greenroom.protocol.engine.advance import advance
 from greenroom.protocol.engine.plan import Plan
-from greenroom.protocol.engine.ticks import Hold, NodeErrored, NodeSucceeded, Progressed, Resume
+from greenroom.protocol.engine.ticks import (
+    Answer,
+    Hold,
+    NodeErrored,
+    NodeSucceeded,
+    Progressed,
+    Resume,
+)
 from greenroom.protocol.engine.transition import Command, Transition
 from greenroom.protocol.errors import Fenced, GreenroomError, VersionConflict
 from greenroom.protocol.execution import SETTLED
@@ -198,6 +205,9 @@ class StepMachine:
             return
         live, pending = flight.live, flight.pending
         logger.error("%s: step refused: %s", live.execution_id, outcome.text)
+        if isinstance(pending.tick, Answer) and reply:
+            reply.set(False)  # the question stays open
+            return
         if isinstance(pending.tick, NodeSucceeded):
             # What a node returned can never be stored: that is the node's failure.
             failure = NodeErrored(

@@ -161,7 +161,7 @@ class Timers:
             self._skipped.add(ordinal)
 
     def _tick(self, live: Live) -> None:
-        permit = live.permit or (not self._desk.crowded and self._desk.take(live))
+        permit = self._desk.take_unless_others_wait(live)
         self._steps.tick(live, Pending(Due(permit=permit)))
 
 

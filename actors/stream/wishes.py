@@ -1,21 +1,22 @@
 """What hosts and people ask of an execution, and the tick that each wish is."""
 
 from greenroom.actors.stream.live import Delete
-from greenroom.protocol.engine.ticks import Cancel, Pause, Resume
+from greenroom.protocol.engine.ticks import Answer, Cancel, Pause, Resume
 from greenroom.protocol.stream_messages import (
+    AnswerQuestion,
     CancelExecution,
     DeleteExecution,
     PauseExecution,
     ResumeExecution,
 )
 
-Wish = CancelExecution | PauseExecution | ResumeExecution | DeleteExecution
+Wish = CancelExecution | PauseExecution | ResumeExecution | DeleteExecution | AnswerQuestion
 ALSO_ENDED = ResumeExecution | DeleteExecution
 """Wishes that may be about an execution that has ended."""
 
 
-def tick_of_wish(wish: Wish) -> Cancel | Pause | Resume | Delete:
-    """The tick that carries the wish out."""
+def tick_of_wish(wish: Wish, *, permit: bool) -> Cancel | Pause | Resume | Delete | Answer:
+    """The tick that carries the wish out; `permit` says whether its execution has one."""
     match wish:
         case CancelExecution():
             return Cancel(wish.reason)
@@ -25,3 +26,6 @@ def tick_of_wish(wish: Wish) -> Cancel | Pause | Resume | Delete:
             return Resume(wish.memory)
         case DeleteExecution():
             return Delete()
+        case AnswerQuestion():
+            number, value, digest = wish.number, wish.value, wish.digest
+            return Answer(number=number, value=value, digest=digest, by=wish.by, permit=permit)

@@ -5,10 +5,11 @@ An execution's status, and what moves it. Every arrow is one transition, that is
     Accept without permit -> QUEUED --Dispatch--> RUNNING <- Accept with permit
                                ^                  |  ^
                                |                  |  |
-                              Due                 |  Due, when a permit is at hand
+                          Due, Answer             |  Due, Answer: when a permit is at hand
                                |                  |  |
                                +--------------- WAITING   (a node failed and waits 1 s or more, or
-                                                           has ended and sleeps until a time)
+                                                           has ended and sleeps until a time, or
+                                                           waits for answers of people)
 
     stays RUNNING   a node ended and another follows; a node failed and waits less than 1 s; a node
                     run had an effect recorded, which is no step of the graph
@@ -29,11 +30,12 @@ An execution's status, and what moves it. Every arrow is one transition, that is
 
 A token's id belongs to one visit of one node. Its phase within those statuses: READY (waits for a
 permit, or is parked) -> RUNNING (dispatched by the commit that says so) -> BACKOFF (runs again at
-`due`) -> RUNNING, or -> SLEEPING (has ended, and is left at `due`). A token that is ready with
-attempt 0 has not entered its node: the visit, the step and the place in the path count when it
-does. A token with `ended` has done with its node and never runs it again: where it goes on is
-decided by the Resume or the Due that lets it go. COMPLETED leaves no token; the other ends leave
-theirs READY, with all counters.
+`due`) -> RUNNING, or -> ASKING (has ended, and is left when all that it asked is answered) and
+SLEEPING (has ended, and is left at `due`). A token that is ready with attempt 0 has not entered its
+node: the visit, the step and the place in the path count when it does. A token with `ended` has
+done with its node and never runs it again: where it goes on is decided by the Resume, the Answer or
+the Due that lets it go. COMPLETED leaves no token; the other ends leave theirs READY, with all
+counters, and close the questions that are open.
 
 A node that failed for good has `{"error": text}` as its output, for the conditions and mappings of
 its edges; what it wrote is dropped. A router without a function has the output of the node before
@@ -44,6 +46,7 @@ from typing import Final, assert_never
 
 import msgspec
 
+from greenroom.protocol.engine.asking import answer
 from greenroom.protocol.engine.coming_due import come_due
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.due import overdue
@@ -54,6 +57,7 @@ from greenroom.protocol.engine.retry import rerun
 from greenroom.protocol.engine.sub_steps import progressed
 from greenroom.protocol.engine.ticks import (
     Accept,
+    Answer,
     Cancel,
     Conflicted,
     Dispatch,
@@ -113,6 +117,8 @@ def advance(plan: Plan, state: ExecutionState | None, tick: Tick, now: float) ->
             return pause(plan, _known(state), tick, now)
         case Resume():
             return resume(plan, _known(state), tick, now)
+        case Answer():
+            return answer(plan, _known(state), tick, now)
         case Hold():
             return _hold(plan, _known(state), tick, now)
         case _:

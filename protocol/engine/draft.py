@@ -13,6 +13,13 @@ from greenroom.protocol.events import EventBody, EventType, Reference
 from greenroom.protocol.execution import TERMINAL, Accepted, ExecutionState, Phase, Status, Token
 from greenroom.protocol.limits import EVENT_DATA_BYTES_MAX
 from greenroom.protocol.patch import Cause, Patch
+from greenroom.protocol.questions import (
+    Closing,
+    OpenQuestion,
+    QuestionChange,
+    QuestionEnding,
+    question_id,
+)
 
 NONE: Final = msgspec.Raw(b"\xc0")  # an encoded None
 
@@ -31,6 +38,7 @@ _ENDS: Final = {
     Status.HELD: EventType.EXECUTION_HELD.value,
 }
 _PAUSED: Final = EventType.EXECUTION_PAUSED.value
+_QUESTION_CLOSED: Final = EventType.QUESTION_CLOSED.value
 
 
 class Draft:
@@ -52,6 +60,8 @@ class Draft:
         "now",
         "path",
         "plan",
+        "question_changes",
+        "questions",
         "retries",
         "run",
         "started_at",
@@ -88,6 +98,8 @@ class Draft:
         self.active_unknown = False
         self.commands: list[Command] = []
         self.events: list[EventBody] = []
+        self.questions: dict[int, OpenQuestion | None] = {}
+        self.question_changes: list[QuestionChange] = []
 
     def read(self, key: str) -> msgspec.Raw | None:
         """Return the encoded value of `key` in memory as this transition leaves it."""
@@ -167,8 +179,10 @@ class Draft:
         self.status = Status.QUEUED
         self.event(_QUEUED, token.node)
 
-    def wait(self, node: str, until: float) -> None:
-        """Let the execution wait for a time, without a permit; its token says for what."""
+    def wait(self, node: str, until: float | None) -> None:
+        """Let the execution wait without a permit, for a time or for people; its token says for
+        what.
+        """
         self.status = Status.WAITING
         self.event(_WAITING, node, {"until": until})
 
@@ -229,6 +243,26 @@ class Draft:
         self.event(_PAUSED, node, {"reason": bounded_text(reason)})
         self.commands.append(Finish(Status.PAUSED))
 
+    def awaits_answers(self, token_id: int) -> bool:
+        """Say whether a question of the token is open, as the transition stands."""
+        return any(one.token == token_id for one in self._open_questions().values())
+
+    def close_question(self, number: int, closing: Closing) -> None:
+        """Close an open question."""
+        self.questions[number] = None
+        self.question_changes.append(QuestionChange(number=number, closing=closing))
+
+    def _open_questions(self) -> dict[int, OpenQuestion]:
+        merged = {**self.state.questions, **self.questions}
+        return {number: one for number, one in merged.items() if one is not None}
+
+    def _close_questions(self) -> None:
+        """Nobody waits for the answers any more."""
+        for number in self._open_questions():
+            self.close_question(number, Closing(ending=QuestionEnding.CLOSED, at=self.now))
+            name = question_id(self.accepted.execution_id, number)
+            self.event(_QUESTION_CLOSED, None, {"question_id": name})
+
     def _park_all(self, *, keep_sleep: bool) -> None:
         for token_id, token in {**self.state.tokens, **self.tokens}.items():
             if token is None:
@@ -260,6 +294,8 @@ class Draft:
         if self.accepted.timeout_s is not None:
             active_s = self._active_s()
             active_at = self.now if status is Status.RUNNING else None
+        if state.questions and status in TERMINAL:
+            self._close_questions()
         return Transition(
             Patch(
                 accepted=accepted,
@@ -281,11 +317,13 @@ class Draft:
                 active_at=active_at,
                 ended_at=self.now if changed and status in TERMINAL else None,
                 violated=self.violated,
+                questions=self.questions,
             ),
             cause,
             tuple(self.commands),
             tuple(self.events),
             self.closed,
+            tuple(self.question_changes),
         )
 
 

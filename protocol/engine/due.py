@@ -5,11 +5,15 @@ is kept in the store, in the index of what comes due, so that a hundred thousand
 nothing and no restart forgets one.
 """
 
+from typing import Final
+
 import msgspec
 
 from greenroom.protocol.execution import TERMINAL, ExecutionState, Phase, Status, Token
 from greenroom.protocol.patch import Patch, apply
 from greenroom.protocol.timers import TimerMove, microseconds
+
+_KEEP_SLEEP: Final = frozenset({Phase.READY, Phase.ASKING})
 
 
 def due_at(state: ExecutionState) -> float | None:
@@ -24,10 +28,10 @@ def due_at(state: ExecutionState) -> float | None:
 
 
 def token_due(token: Token) -> float | None:
-    """Return when something comes due of a token; a token at rest keeps the rest of its sleep for
-    later.
+    """Return when something comes due of a token; one at rest, or whose questions are open, keeps
+    the rest of its sleep for later.
     """
-    return None if token.phase is Phase.READY else token.due
+    return None if token.phase in _KEEP_SLEEP else token.due
 
 
 def overdue(state: ExecutionState, now: float) -> str | None:
@@ -84,5 +88,6 @@ def _outline(state: ExecutionState | None, patch: Patch) -> ExecutionState:
         visits={},
         path=[],
         retry_details={},
+        questions=state.questions.copy(),
     )
     return apply(outline, patch, state.seq + 1)

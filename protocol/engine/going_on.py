@@ -3,6 +3,7 @@
 import msgspec
 
 from greenroom.protocol.engine.draft import Draft
+from greenroom.protocol.engine.due import is_due
 from greenroom.protocol.engine.routing import Way, route_label
 from greenroom.protocol.engine.walk import enter, leave, next_visit
 from greenroom.protocol.execution import Ended, Phase, Token
@@ -14,9 +15,39 @@ def sleep(draft: Draft, token_id: int, token: Token, until: float) -> None:
     draft.wait(token.node, until)
 
 
+def await_answers(draft: Draft, token_id: int, token: Token) -> None:
+    """Let the token of a node that has ended wait for the answers to what it asked, without a
+    permit.
+    """
+    draft.tokens[token_id] = msgspec.structs.replace(token, phase=Phase.ASKING)
+    draft.wait(token.node, None)
+
+
 def awake(token: Token) -> Token:
     """Return the token of a node that has ended, its sleep over."""
     return msgspec.structs.replace(token, phase=Phase.READY, due=None)
+
+
+def go_on_or_wait(
+    draft: Draft,
+    token_id: int,
+    token: Token,
+    ended: Ended,
+    added: dict[str, msgspec.Raw],
+    *,
+    permit: bool,
+) -> None:
+    """Go on, unless a question of the token is open still, or its sleep is not over."""
+    asking, until = draft.awaits_answers(token_id), token.due
+    if not asking and (until is None or is_due(until, draft.now)):
+        go_on(draft, token_id, awake(token), ended, added, permit=permit)
+        return
+    outputs = tuple(dict.fromkeys((*ended.outputs, *added)))
+    token = msgspec.structs.replace(token, ended=msgspec.structs.replace(ended, outputs=outputs))
+    if asking or until is None:
+        await_answers(draft, token_id, token)
+    else:
+        sleep(draft, token_id, token, until)
 
 
 def go_on(

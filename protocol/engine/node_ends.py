@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from greenroom.protocol.codec import encode
+from greenroom.protocol.engine.asking import ask
 from greenroom.protocol.engine.checking import check_constraints
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.due import is_due
@@ -70,7 +71,7 @@ def node_succeeded(
     if _is_late(token, now):
         return draft.finish(run_out_of_time(draft, tick.token_id, token, cause.tick))
     draft.latency_ms = tick.latency_ms
-    fault = output_fault(node, tick.outputs) if node.required else None
+    fault = output_fault(node, tick.outputs, tick.questions) if node.required else None
     if fault is not None:
         _fail(draft, tick.token_id, token, node, fault, _INVALID_OUTPUT, retryable=True)
         return draft.finish(msgspec.structs.replace(cause, error=fault))
@@ -84,6 +85,9 @@ def node_succeeded(
     if broken is not None:
         draft.tokens[tick.token_id] = ended(token, tick.outputs, tick.route)
         draft.stop(Status.FAILED, broken)
+        return draft.finish(cause)
+    if tick.questions:
+        ask(draft, node, token, tick, until)
         return draft.finish(cause)
     if node.pause:
         here = ended(token, tick.outputs, tick.route)

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from greenroom.protocol.engine.plan import PlanNode
+from greenroom.protocol.questions import AskedQuestion
 from greenroom.protocol.values import decode_value
 
 _NONE = 0xC0
@@ -12,14 +13,19 @@ _SHORT_TEXT = range(0xA0, 0xC0)
 _LONG_TEXT = range(0xD9, 0xDC)
 
 
-def output_fault(node: PlanNode, outputs: dict[str, msgspec.Raw]) -> str | None:
+def output_fault(
+    node: PlanNode, outputs: dict[str, msgspec.Raw], questions: tuple[AskedQuestion, ...]
+) -> str | None:
     """Return what is wrong with a node's outputs, None when nothing is.
 
     A declared output key that is not nullable may not be missing, None, or text without a visible
-    character.
+    character. A key that the answer to a question is to fill is not asked for yet.
     """
     faults = []
+    awaited = {one.to for one in questions} if questions else ()
     for key in node.required:
+        if key in awaited:
+            continue
         raw = outputs.get(key)
         if raw is None:
             faults.append(f"missing output key {key!r}")

@@ -5,13 +5,12 @@ from typing import Final
 import msgspec
 
 from greenroom.protocol.engine.draft import Draft
-from greenroom.protocol.engine.due import is_due
-from greenroom.protocol.engine.going_on import awake, go_on, sleep
+from greenroom.protocol.engine.going_on import go_on_or_wait
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.ticks import Pause, Resume
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.events import EventType
-from greenroom.protocol.execution import Ended, ExecutionState, Status, Token
+from greenroom.protocol.execution import ExecutionState, Status
 from greenroom.protocol.patch import Cause
 
 PAUSABLE: Final = frozenset({Status.QUEUED, Status.RUNNING, Status.WAITING})
@@ -36,7 +35,8 @@ def resume(plan: Plan, state: ExecutionState, tick: Resume, now: float) -> Trans
     None for everything else, and while the graph has not the node at which it stands. A node that
     had not ended runs again in its visit, its attempts counted on; a failure or a hold is forgiven:
     `failures`, `crashes` and the time that it has run start from 0. From a node that had ended the
-    way is chosen with its output and the new input over it: now, or after the rest of its sleep.
+    way is chosen with its output and the new input over it: now, or when its questions are answered
+    and its sleep is over.
     """
     if state.status not in RESUMABLE:
         return None
@@ -53,21 +53,9 @@ def resume(plan: Plan, state: ExecutionState, tick: Resume, now: float) -> Trans
         data = {"run": draft.run, "was": state.status.value}
         draft.event(_RESUMED, token.node, data)
         if token.ended is not None:
-            _go_on_or_sleep(draft, token_id, token, token.ended, tick.memory)
+            go_on_or_wait(draft, token_id, token, token.ended, tick.memory, permit=False)
             continue
         if forgiven:
             token = msgspec.structs.replace(token, failures=0, crashes=0, conflicts=0)
         draft.queue(token_id, token)
     return draft.finish(Cause(tick="resume"))
-
-
-def _go_on_or_sleep(
-    draft: Draft, token_id: int, token: Token, ended: Ended, added: dict[str, msgspec.Raw]
-) -> None:
-    until = token.due
-    if until is None or is_due(until, draft.now):
-        go_on(draft, token_id, awake(token), ended, added, permit=False)
-        return
-    outputs = tuple(dict.fromkeys((*ended.outputs, *added)))
-    token = msgspec.structs.replace(token, ended=msgspec.structs.replace(ended, outputs=outputs))
-    sleep(draft, token_id, token, until)

@@ -4,6 +4,7 @@ import msgspec
 
 from greenroom.protocol.effects import EffectChange
 from greenroom.protocol.execution import Accepted
+from greenroom.protocol.questions import AskedQuestion
 
 
 class Accept(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -35,6 +36,7 @@ class Due(msgspec.Struct, frozen=True, gc=False):
 class NodeSucceeded(msgspec.Struct, frozen=True, gc=False):
     """A node run returned. `outputs` are encoded values; `route` is a router's own choice;
     `sleep_until` (wall UTC seconds) is when the execution is to go on, None for at once.
+    `questions` are those that it asked.
     """
 
     token_id: int
@@ -44,6 +46,7 @@ class NodeSucceeded(msgspec.Struct, frozen=True, gc=False):
     latency_ms: int
     route: str | None = None
     sleep_until: float | None = None
+    questions: tuple[AskedQuestion, ...] = ()
 
 
 class NodeErrored(msgspec.Struct, frozen=True, gc=False):
@@ -108,6 +111,19 @@ class Resume(msgspec.Struct, frozen=True, gc=False):
     memory: dict[str, msgspec.Raw] = {}
 
 
+class Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A person answered question `number`; the value fits its schema, and `digest` is its own.
+
+    With `permit` the execution runs on at once when nothing else is open, else it queues.
+    """
+
+    number: int
+    value: msgspec.Raw
+    digest: bytes
+    by: str | None
+    permit: bool
+
+
 class Hold(msgspec.Struct, frozen=True, gc=False):
     """The execution cannot go on without a person."""
 
@@ -126,5 +142,6 @@ Tick = (
     | Cancel
     | Pause
     | Resume
+    | Answer
     | Hold
 )

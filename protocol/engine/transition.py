@@ -5,6 +5,7 @@ import msgspec
 from greenroom.protocol.events import EventBody
 from greenroom.protocol.execution import Status
 from greenroom.protocol.patch import Cause, Patch
+from greenroom.protocol.questions import QuestionChange
 
 
 class RunNode(msgspec.Struct, frozen=True, gc=False):
@@ -32,7 +33,8 @@ Command = RunNode | StopNode | Finish
 
 
 class Transition(msgspec.Struct, frozen=True, gc=False):
-    """One step. Commit `patch` and `events` together, then carry out `commands` in order.
+    """One step. Commit `patch`, `events` and `questions` together, then carry out `commands` in
+    order.
 
     `closed`: a node run counts as done, so all that it buffered belongs into the commit.
     """
@@ -42,3 +44,4 @@ class Transition(msgspec.Struct, frozen=True, gc=False):
     commands: tuple[Command, ...]
     events: tuple[EventBody, ...]
     closed: bool = False
+    questions: tuple[QuestionChange, ...] = ()

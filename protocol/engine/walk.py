@@ -2,6 +2,7 @@
 or to an end.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -105,8 +106,11 @@ def leave(
     return None
 
 
-def ended(token: Token, output: Outputs, route: str | None) -> Token:
-    """Return the token of a node that is done, and where it goes on is still to be decided."""
+def ended(token: Token, output: Iterable[str], route: str | None) -> Token:
+    """Return the token of a node that is done, and where it goes on is still to be decided.
+
+    `output` names the keys that are the node's output.
+    """
     return msgspec.structs.replace(token, ended=Ended(outputs=tuple(output), route=route))
 
 

@@ -68,7 +68,8 @@ from greenroom.protocol.execution import Status
 from greenroom.protocol.goal import Constraint, Goal, SuccessCriterion
 from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.isolation import IsolationLevel, StateScope
-from greenroom.protocol.people_errors import ExecutionNotFound, NotResumable
+from greenroom.protocol.people_errors import ExecutionNotFound, InvalidAnswer, NotResumable
+from greenroom.protocol.questions import AnswerOutcome, Question, QuestionEnding
 from greenroom.protocol.rate_limit import RateLimit
 from greenroom.protocol.record_errors import TooManyNotes
 from greenroom.protocol.runs import Decision, Outcome, Problem, Run
@@ -87,6 +88,7 @@ __all__ = [
     "AgentEvent",
     "AgentRuntime",
     "AgentRuntimeConfig",
+    "AnswerOutcome",
     "AskTimedOut",
     "BatchTooLarge",
     "Checkpoint",
@@ -113,6 +115,7 @@ __all__ = [
     "GraphSpec",
     "GreenroomError",
     "IdempotencyConflict",
+    "InvalidAnswer",
     "InvalidConfig",
     "InvalidExpression",
     "InvalidGraph",
@@ -138,6 +141,8 @@ __all__ = [
     "Overloaded",
     "PortInUse",
     "Problem",
+    "Question",
+    "QuestionEnding",
     "RateLimit",
     "RateLimited",
     "RecoveryReport",

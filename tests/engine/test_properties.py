@@ -6,7 +6,9 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from greenroom.protocol.effects import EffectChange, EffectOutcome, EffectPolicy, EffectRecord
+from greenroom.protocol.engine.due import overdue
 from greenroom.protocol.engine.ticks import (
+    Answer,
     Cancel,
     Conflicted,
     Dispatch,
@@ -25,6 +27,7 @@ from greenroom.protocol.execution import SETTLED, TERMINAL, Phase, Status
 from greenroom.protocol.goal import Constraint
 from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.limits import EVENT_DATA_BYTES_MAX
+from greenroom.protocol.questions import AskedQuestion
 
 CONDITIONS = [
     "n > 1",
@@ -102,11 +105,16 @@ def choose(run, number: int) -> Tick:
     token = run.token
     visit, attempt = token.visit, token.attempt
     value = VALUES[detail % len(VALUES)]
+    if run.known.questions and kind % 2:
+        return run.answer(detail % (run.known.asked + 1), value, permit=detail % 3 != 0)
     if run.known.status in RESTING:
         return Resume(run.encoded({"n": value})) if kind % 3 else Dispatch(token_id)
     if kind < 6:
         sleep_until = run.now + detail % 7 if detail % 5 == 0 else None
         return run.success({} if detail % 3 == 0 else {"n": value}, sleep_until)
+    if kind == 6:
+        until = run.now + 3 if detail % 2 else None
+        return run.success({"n": value}, until, *("n", "m")[: detail % 3])
     if kind < 9:
         return NodeErrored(token_id, visit, attempt, "broken", ("E",), 1, detail % 4 != 0)
     if kind == 16:
@@ -134,7 +142,7 @@ def fits(run) -> None:
         case Status.RUNNING:
             assert phases in ([Phase.RUNNING], [Phase.BACKOFF])
         case Status.WAITING:
-            assert phases in ([Phase.BACKOFF], [Phase.SLEEPING])
+            assert phases in ([Phase.BACKOFF], [Phase.SLEEPING], [Phase.ASKING])
         case Status.QUEUED | Status.HELD | Status.PAUSED:
             assert phases == [Phase.READY]
         case Status.COMPLETED:
@@ -142,6 +150,10 @@ def fits(run) -> None:
         case _:
             assert state.status in TERMINAL
             assert phases == [Phase.READY]
+    asking = [number for number, token in state.tokens.items() if token.phase is Phase.ASKING]
+    assert asking == [] or {one.token for one in state.questions.values()} == set(asking)
+    assert not state.questions or state.status in {Status.WAITING, *RESTING}
+    assert all(state.tokens[one.token].ended is not None for one in state.questions.values())
     assert (state.ended_at is not None) == (state.status in TERMINAL)
     assert state.steps == sum(state.visits.values()) <= run.plan.max_steps
     assert len(state.path) <= state.steps
@@ -153,6 +165,8 @@ def fits(run) -> None:
             case Phase.RUNNING:
                 limit = run.plan.nodes[token.node].spec.timeout_s
                 assert (token.due is None) == (limit is None)
+            case Phase.ASKING:
+                assert token.ended is not None
             case _:
                 assert token.due is not None
     assert (state.active_at is not None) == (
@@ -177,7 +191,8 @@ def commands_fit(run, transition) -> None:
         assert runs == [RunNode(run.token_id, token.node, token.visit, token.attempt)]
     else:
         assert runs == []
-    over = run.known.status in SETTLED
+    kept = transition.cause.tick == "answer" and transition.patch.status is None
+    over = run.known.status in SETTLED and not kept
     assert ends == ([Finish(run.known.status)] if over else [])
     assert not stops or over or transition.cause.error is not None
     assert all(len(one.data or b"") <= EVENT_DATA_BYTES_MAX for one in transition.events)
@@ -203,12 +218,19 @@ def driver(run_class) -> type:
                 commands_fit(self, transition)
             return transition
 
-        def success(self, outputs, sleep_until=None) -> NodeSucceeded:
+        def success(self, outputs, sleep_until=None, *keys) -> NodeSucceeded:
             token = self.token
             encoded, until = self.encoded(outputs), sleep_until
+            asked = tuple(AskedQuestion(prompt="?", to=key) for key in keys)
             return NodeSucceeded(
-                self.token_id, token.visit, token.attempt, encoded, 1, sleep_until=until
+                *(self.token_id, token.visit, token.attempt, encoded, 1),
+                sleep_until=until,
+                questions=asked,
             )
+
+        def answer(self, number, value, *, permit=True) -> Answer:
+            raw = self.encoded({"n": value})["n"]
+            return Answer(number=number, value=raw, digest=b"d", by=None, permit=permit)
 
         def next_tick(self) -> Tick:
             """What the world owes an execution that is not at rest."""
@@ -217,6 +239,8 @@ def driver(run_class) -> type:
                     return self.success({"n": 1})
                 case Phase.READY:
                     return Dispatch(self.token_id)
+                case Phase.ASKING:
+                    return self.answer(max(self.known.questions), 1)
                 case _:
                     self.now = max(self.now, self.token.due)
                     return Due(permit=int(self.now) % 2 == 0)
@@ -261,9 +285,11 @@ def test_a_random_history_keeps_every_promise(
         if run.tick(tick) is not None and isinstance(tick, NodeSucceeded | NodeErrored):
             ended.append(tick)
         run.now += 1.0
+        if overdue(run.known, run.now) is not None:  # the stream's timer never misses that
+            run.tick(Due(permit=True))
     for tick in ended:
         assert run.tick(tick) is None  # stale for ever
-    for _ in range(6 * graph.max_steps + 6):
+    for _ in range(12 * graph.max_steps + 12):  # an attempt may take four ticks
         if run.known.status in TERMINAL or run.known.status is Status.HELD:
             break
         if run.known.status is Status.PAUSED:

@@ -5,13 +5,13 @@ A request: {"store", "ledger", "said", "inputs": {execution id: text}, "kill": [
 "concurrent", "wait": [execution id], "keys": {execution id: concurrency key}, ...}. What the
 process has to say it appends to the file `said`, one JSON object per line. Points to be killed at:
 "before" and "after" the k-th commit, "entered" and "left" the k-th node run, "blocked" the k-th
-that never ends, "accepted" the k-th trigger that returned, "resumed" the k-th resume that did.
+that never ends, "accepted" the k-th trigger that returned, "resumed" the k-th resume and "answered"
+the k-th answer that did.
 """
 
 import asyncio
 import json
 import os
-import resource
 import signal
 import sys
 import threading
@@ -21,6 +21,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from full_disk import fill_disk
 from msgspec.structs import replace
 
 from greenroom.actors.host.runtime import AgentRuntime
@@ -28,7 +29,6 @@ from greenroom.actors.host.trigger_options import TriggerItem
 from greenroom.actors.nodes.context import NodeContext
 from greenroom.protocol.config import AgentRuntimeConfig
 from greenroom.protocol.entry_point import EntryPointSpec
-from greenroom.protocol.errors import StoreUnavailable
 from greenroom.protocol.execution import Status
 from greenroom.protocol.goal import Goal, SuccessCriterion
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
@@ -83,7 +83,7 @@ class Functions:
     """The nodes' callables. Each enters the ledger first."""
 
     def __init__(self, request: dict[str, Any], reaper: Reaper) -> None:
-        self._ledger, self._reaper = request["ledger"], reaper
+        self._ledger, self._reaper, self._asks = request["ledger"], reaper, request.get("asks", [])
         self._deadly, self._slow = request.get("deadly", False), request.get("slow", False)
         self._block, self._doze_s = request.get("block", False), request.get("doze_s", 0)
 
@@ -101,6 +101,8 @@ class Functions:
             pid=os.getpid(),
         )
         self._reaper.reach("entered")
+        if ctx.node_id in self._asks:
+            ctx.ask(f"{ctx.node_id}?", to=f"said_{ctx.node_id}", schema={"type": "string"})
 
     async def _wait_to_be_killed(self) -> None:
         self._reaper.reach("blocked")
@@ -157,9 +159,9 @@ class Functions:
         return {"reply": f"{text}={measured}"}
 
 
-def graph(backoff_s: float = 0) -> GraphSpec:
+def graph(request: dict[str, Any]) -> GraphSpec:
     """Classify, then route: flaky, or measure and (when it is large) large; then count, finish."""
-    return GraphSpec(
+    whole = GraphSpec(
         id="graph",
         goal_id="goal",
         entry_node="classify",
@@ -179,7 +181,7 @@ def graph(backoff_s: float = 0) -> GraphSpec:
                 input_keys=["size"],
                 output_keys=["measured"],
                 max_retries=3,
-                backoff_initial_s=backoff_s,
+                backoff_initial_s=request.get("backoff_s", 0),
             ),
             NodeSpec(id="measure", input_keys=["size"], output_keys=["measured"]),
             NodeSpec(id="large", input_keys=["measured"], output_keys=["note"]),
@@ -209,6 +211,20 @@ def graph(backoff_s: float = 0) -> GraphSpec:
             EdgeSpec(id="c-f", source="count", target="finish"),
         ],
     )
+    for node in whole.nodes:
+        if node.id in request.get("asks", []):
+            node.output_keys.append(f"said_{node.id}")
+    return replace(whole, pause_nodes=request.get("pause_nodes", []))
+
+
+async def answer_all(runtime: AgentRuntime, wake: asyncio.Event, said: str, reaper: Reaper) -> None:
+    """Answer what is open now, and whatever is asked from then on."""
+    while True:
+        wake.clear()
+        for one in runtime.pending_questions():
+            append(said, outcome=await runtime.answer(one.id, f"to {one.id}"), answered=one.id)
+            reaper.reach("answered")
+        await wake.wait()
 
 
 def build(request: dict[str, Any], reaper: Reaper) -> AgentRuntime:
@@ -233,7 +249,7 @@ def build(request: dict[str, Any], reaper: Reaper) -> AgentRuntime:
     if request.get("webhook"):
         routes = [{"source_id": "source", "path": "/hook", "entry_point": "hook"}]
     runtime = AgentRuntime(
-        replace(graph(request.get("backoff_s", 0)), pause_nodes=request.get("pause_nodes", [])),
+        graph(request),
         GOAL,
         request["store"],
         functions=functions.by_name(),
@@ -247,69 +263,15 @@ def build(request: dict[str, Any], reaper: Reaper) -> AgentRuntime:
     return runtime
 
 
-def allow_file_size(limit: int) -> None:
-    """Let no file grow beyond the limit in bytes; 0 lifts it."""
-    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit or hard, hard))
-
-
-async def fill_disk(runtime: AgentRuntime, request: dict[str, Any]) -> None:
-    """Trigger until the store may not grow, look around, make room, and wait for all accepted."""
-    said, refused, accepted = request["said"], [], []
-    store = Path(request["store"])
-    first = await runtime.trigger_and_wait("ep", {"text": "before"})
-    assert first is not None
-    allow_file_size(max(one.stat().st_size for one in store.iterdir()) + 400_000)
-
-    async def send(text: str) -> None:
-        try:
-            accepted.append(await runtime.trigger("ep", {"text": text}))
-        except StoreUnavailable as error:
-            refused.append(str(error))
-
-    n = 0
-    while not refused:
-        n += 1
-        await asyncio.gather(*(send("y" * 2000) for _ in range(10)))
-    for _ in range(5):
-        await send("z")
-    append(
-        said,
-        refused=refused,
-        rounds=n,
-        first_known=runtime.get_execution_result("ep", first.execution_id) == first,
-        streams=list(runtime.get_stats()["streams"]),
-        history=len(runtime.event_bus.get_history(limit=10)),
-        running=runtime.get_stream("ep").is_running,
-    )
-    if request["full_disk"] == "kill_stream":
-        for _ in range(3):
-            runtime.get_stream("ep").ref.kill()
-            await asyncio.sleep(0.1)
-    if request["full_disk"] == "kill_writer":
-        runtime._assembly.writer.kill()
-        await runtime._assembly.writer.ready()
-    allow_file_size(0)
-    statuses = []
-    for one in accepted:
-        result = await runtime.wait_for_completion(one, timeout=15)
-        statuses.append("missing" if result is None else result.status.value)
-    again = None
-    while again is None:
-        try:
-            again = await runtime.trigger_and_wait("ep", {"text": "after"})
-        except StoreUnavailable:
-            await asyncio.sleep(0.05)  # the store is probed at its own pace
-    append(said, statuses=sorted(set(statuses)), accepted_total=len(accepted), again=bool(again))
-
-
 async def serve(request: dict[str, Any], reaper: Reaper) -> None:
     """Trigger what is asked, wait for what is asked, and tell how each ended."""
     runtime = build(request, reaper)
-    said = request["said"]
+    said, wake = request["said"], asyncio.Event()
+    runtime.subscribe_to_events("client_input_requested", lambda _: wake.set())
     async with runtime:
+        answering = asyncio.ensure_future(answer_all(runtime, wake, said, reaper))
         if request.get("full_disk"):
-            await fill_disk(runtime, request)
+            await fill_disk(runtime, request, append)
         append(said, recovery=str(runtime.recovery), held=runtime.recovery.held)
         if request.get("webhook"):
             assert runtime.webhook_server is not None
@@ -352,6 +314,7 @@ async def serve(request: dict[str, Any], reaper: Reaper) -> None:
                 output=result.output,
                 path=result.path,
             )
+        answering.cancel()
         append(said, done=True)
         if request.get("stay"):
             await asyncio.Event().wait()  # until it is killed

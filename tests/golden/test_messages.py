@@ -125,6 +125,9 @@ STREAM: dict[str, stream_messages.StreamMessage] = {
         slot="pay/1",
         record=EffectRecord(EffectPolicy.REPEAT, EffectOutcome.DONE, b"digest", ONE),
     ),
+    "answer_question": stream_messages.AnswerQuestion(
+        execution_id="execution-1", number=2, value=ONE, digest=b"digest", by="ada"
+    ),
     "cancel_execution": stream_messages.CancelExecution(execution_id="execution-1"),
 }
 

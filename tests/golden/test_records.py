@@ -29,6 +29,7 @@ from greenroom.protocol.events import EventBody, EventType, Reference
 from greenroom.protocol.execution import Accepted, Ended, ExecutionState, Phase, Status, Token
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.patch import Cause, JournalRecord, Patch
+from greenroom.protocol.questions import OpenQuestion, QuestionEnding
 from greenroom.protocol.values import encode_value
 
 EXECUTION = "session_20260102_030405_0badcafe"
@@ -116,6 +117,14 @@ RECORDS = {
         cause=Cause(tick="progressed", node="second", visit=2, attempt=3),
         patch=Patch(effects={2: {"pay/1": EFFECT, "mail/2": None}}),
     ),
+    "ask": JournalRecord(
+        seq=3,
+        at=AT + 1,
+        incarnation=7,
+        plan=b"",
+        cause=Cause(tick="answer", node="second"),
+        patch=Patch(questions={1: OpenQuestion(token=2, to="ok"), 2: None}),
+    ),
     "end": JournalRecord(
         seq=3,
         at=AT + 1,
@@ -194,6 +203,8 @@ STATES = {
         started_at=AT,
         ended_at=AT + 9,
         latency_ms=55,
+        questions={4: OpenQuestion(token=3, to="ok")},
+        asked=5,
     ),
 }
 NOTES: dict[str, Note] = {
@@ -257,6 +268,7 @@ def test_every_status_and_every_event_keeps_its_name(golden: Any) -> None:
             "statuses": sorted(Status),
             "phases": sorted(Phase),
             "events": sorted(EventType),
+            "endings": sorted(QuestionEnding),
         },
     )
 

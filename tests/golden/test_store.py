@@ -23,6 +23,13 @@ from greenroom.protocol.decisions import DecisionMade
 from greenroom.protocol.events import EventBody
 from greenroom.protocol.execution import Accepted, Ended, ExecutionState, Phase, Status, Token
 from greenroom.protocol.patch import Cause, JournalRecord, Patch
+from greenroom.protocol.questions import (
+    Closing,
+    OpenQuestion,
+    QuestionChange,
+    QuestionEnding,
+    QuestionRecord,
+)
 from greenroom.protocol.timers import TimerMove
 from greenroom.protocol.values import encode_value
 from greenroom.storage.keys import KEY_END, STATUS_CODES
@@ -35,6 +42,21 @@ from greenroom.storage.tables import Table
 AT = 1767323045.25
 SHORT, LONG = "execution-1", "execution-" + "2" * 80  # a long id stands in keys as its digest
 LASTING = {b"format", b"state_version"}  # numbers of the store that are part of what it holds
+
+
+ASKED = OpenQuestion(token=1, to="ok")
+QUESTION = QuestionRecord(
+    execution_id=LONG,
+    entry_point="api",
+    node="first",
+    visit=1,
+    prompt="Publish?",
+    to="ok",
+    asked_at=AT,
+    schema=msgspec.Raw(encode({"type": "boolean"})),
+    assignee="ada",
+)
+CLOSING = Closing(ending=QuestionEnding.ANSWERED, at=AT, digest=b"digest", by="ada")
 
 
 def raw(value: Any) -> msgspec.Raw:
@@ -159,9 +181,16 @@ GROUPS = (
             execution_id=LONG,
             ordinal=2,
             expected_seq=1,
-            record=record(2, Patch(status=Status.WAITING, tokens={1: ASLEEP})),
+            record=record(
+                2,
+                Patch(status=Status.WAITING, tokens={1: ASLEEP}, questions={1: ASKED, 2: None}),
+            ),
             summary=summary(LONG, Status.WAITING),
             timer=TimerMove(None, AT + 60),
+            questions=(
+                QuestionChange(number=1, record=QUESTION),
+                QuestionChange(number=2, record=QUESTION, closing=CLOSING),
+            ),
         ),
         Commit(
             commit_id=5,

@@ -68,6 +68,7 @@ class Make:
         status: Status = Status.QUEUED,
         entry: str = "ep",
         incarnation: int = 0,
+        patch: dict[str, Any] | None = None,
         **rest: Any,
     ) -> Commit:
         accepted = Accepted(
@@ -84,7 +85,9 @@ class Make:
             "stream": entry if incarnation else "",
             "incarnation": incarnation,
             "execution_id": execution_id,
-            "record": self.record(1, incarnation, accepted=accepted, status=status),
+            "record": self.record(
+                1, incarnation, accepted=accepted, status=status, **(patch or {})
+            ),
             "summary": self.summary(execution_id, status, entry),
         }
         return Commit(**(parts | rest))

@@ -8,7 +8,14 @@ import pytest
 from greenroom.protocol.codec import encode
 from greenroom.protocol.commit import CursorMove, IdempotencyClaim, StateKey, StateWrite
 from greenroom.protocol.decisions import DecisionMade
-from greenroom.protocol.execution import Status
+from greenroom.protocol.execution import Ended, Status, Token
+from greenroom.protocol.questions import (
+    Closing,
+    OpenQuestion,
+    QuestionChange,
+    QuestionEnding,
+    QuestionRecord,
+)
 from greenroom.storage.check import PROBLEMS_MAX, check, verify_pages
 from greenroom.storage.executions import find_ordinal
 from greenroom.storage.keys import (
@@ -16,22 +23,38 @@ from greenroom.storage.keys import (
     finished_key,
     journal_key,
     pack_number,
+    pending_key,
+    question_key,
     scope_key,
     status_key,
     text_key,
 )
 from greenroom.storage.lmdb_store import open_store
 from greenroom.storage.memory_store import MemoryStore
-from greenroom.storage.records import CursorEntry, ScopeEntry, pack_summary
+from greenroom.storage.records import CursorEntry, QuestionEntry, ScopeEntry, pack_summary
 from greenroom.storage.tables import Table, Transaction
 
 ENTRY = entry_digest("ep")
 DECISION = encode(DecisionMade(id="d", at=1.0, intent="pick"))
+QUESTION = OpenQuestion(token=1, to="ok")
+RECORD = QuestionRecord(
+    execution_id="e3",
+    entry_point="ep",
+    node="ask",
+    visit=1,
+    prompt="?",
+    to="ok",
+    asked_at=1.0,
+    assignee="ada",
+)
+CLOSED = Closing(ending=QuestionEnding.CLOSED, at=2.0)
 
 
 @pytest.fixture
 def store(make):
-    """One running and one finished execution, a snapshot, events, state, a claim and a cursor."""
+    """One running, one finished and one asking execution, a snapshot, events, state, a claim and a
+    cursor.
+    """
     made = MemoryStore()
     claim = IdempotencyClaim("n", "k", b"d", make.now + 10)
     running = make.accept("e1", idempotency=(claim,), events=(make.event(payload=1),))
@@ -45,6 +68,13 @@ def store(make):
     state.seq = 3
     snapshot = make.step("e1", 1, 3, snapshot=make.raw(state))
     assert made.commit([snapshot], make.now)[0].kind.value == "applied"
+    asked = make.accept(
+        "e3",
+        status=Status.WAITING,
+        patch={"tokens": {1: Token(node="ask", ended=Ended())}, "questions": {1: QUESTION}},
+        questions=(QuestionChange(number=1, record=RECORD),),
+    )
+    assert made.commit([asked], make.now)[0].kind.value == "applied"
     assert check(made) == []
     return made
 
@@ -69,14 +99,14 @@ WRONG: dict[str, tuple[Callable[[Transaction], object], str]] = {
         "snapshot",
     ),
     "no id": (lambda t: t.delete(Table.IDS, text_key("e1")), "does not lead to number 1"),
-    "stray id": (lambda t: t.put(Table.IDS, text_key("x"), pack_number(9)), "ids: 3 entries for 2"),
+    "stray id": (lambda t: t.put(Table.IDS, text_key("x"), pack_number(9)), "ids: 4 entries for 3"),
     "not indexed": (
         lambda t: t.delete(Table.STATUSES, status_key(Status.QUEUED, ENTRY, 1)),
         "not in the index of status queued",
     ),
     "indexed twice": (
         lambda t: t.put(Table.STATUSES, status_key(Status.FAILED, ENTRY, 1), b""),
-        "statuses: 3 entries for 2",
+        "statuses: 4 entries for 3",
     ),
     "not finished": (
         lambda t: t.delete(Table.FINISHED, finished_key(ENTRY, 1, 2)),
@@ -106,6 +136,28 @@ WRONG: dict[str, tuple[Callable[[Transaction], object], str]] = {
     "old scope": (
         lambda t: t.put(Table.STATE, scope_key("global", ""), encode(ScopeEntry(9, "global", ""))),
         "a scope has version 9, its newest key 1",
+    ),
+    "no question": (forget_first(Table.QUESTIONS), "asked 1 questions, and 0 others are stored"),
+    "stray question": (
+        lambda t: t.put(Table.QUESTIONS, question_key(9, 1), first(t, Table.QUESTIONS)[1]),
+        "number 9 has no summary",
+    ),
+    "open for one only": (
+        lambda t: t.put(
+            Table.QUESTIONS, first(t, Table.QUESTIONS)[0], encode(QuestionEntry(RECORD, CLOSED))
+        ),
+        "question 1 is open in its journal or in its record, not in both",
+    ),
+    "closed, but indexed": (
+        lambda t: t.put(
+            Table.QUESTIONS, first(t, Table.QUESTIONS)[0], encode(QuestionEntry(RECORD, CLOSED))
+        ),
+        "pending: question 1 of number 3 is not open",
+    ),
+    "not pending": (forget_first(Table.PENDING), "question 1 of number 3 is not in the index"),
+    "pending twice": (
+        lambda t: t.put(Table.PENDING, pending_key(b"12345678", 1.0, 3, 1), b""),
+        "pending: 7 entries for 6 places",
     ),
     "garbled fence": (lambda t: t.put(Table.FENCES, b"tx", b"\xc1"), "cannot be read further"),
     "far cursor": (

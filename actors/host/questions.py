@@ -1,0 +1,120 @@
+"""Questions to people, for hosts: which are open, and answering them. Any event loop."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec import Raw
+
+from greenroom.actors.host.assembly import Assembly
+from greenroom.actors.host.waiting import wish
+from greenroom.actors.nodes.answer_schemas import check_answer
+from greenroom.protocol.errors import CommitRefused, EntryPointNotFound, InvalidInput
+from greenroom.protocol.limits import PERSON_CHARS_MAX, QUESTIONS_PAGE_MAX
+from greenroom.protocol.questions import (
+    AnswerOutcome,
+    Closing,
+    Question,
+    QuestionEnding,
+    checked_text,
+    question_id,
+    split_question_id,
+)
+from greenroom.protocol.settings import check_integer
+from greenroom.protocol.stream_messages import AnswerQuestion
+from greenroom.protocol.values import answer_digest, decode_value, encode_value
+from greenroom.storage.questions import StoredQuestion, Wanted
+
+
+def pending(
+    assembly: Assembly,
+    *,
+    entry_point: str | None,
+    assignee: str | None,
+    session_id: str | None,
+    limit: int,
+    after: str | None,
+) -> list[Question]:
+    """The open questions of which all that is given is true. Raises InvalidInput."""
+    check_integer("limit", limit, 1, QUESTIONS_PAGE_MAX)
+    wanted = Wanted(entry_point or "", assignee or "", session_id or "")
+    last = None if after is None else stored_question(assembly, after)
+    if after is not None and last is None:
+        raise InvalidInput(f"after is {after!a:.200}: give the id of a question, or None")
+    found = assembly.store.read(lambda reader: reader.pending_questions(wanted, last, limit))
+    return [_shown(one) for one in found]
+
+
+def get(assembly: Assembly, asked: str) -> Question | None:
+    """One question, open or closed; None when it is unknown."""
+    found = stored_question(assembly, asked)
+    return None if found is None else _shown(found)
+
+
+async def answer(assembly: Assembly, asked: str, value: Any, by: str | None) -> AnswerOutcome:
+    """What became of the answer, after its commit; see `PeopleCalls.answer`."""
+    raw = Raw(encode_value(value))
+    if by is not None:
+        checked_text("by", by, PERSON_CHARS_MAX)
+    digest = answer_digest(raw)
+    found = stored_question(assembly, asked)
+    if found is None:
+        return AnswerOutcome.UNKNOWN
+    if found.closing is not None:
+        return _of_closed(found.closing, digest)
+    if found.record.schema is not None:
+        check_answer(found.record.schema, raw)
+    entry_point, execution_id = found.record.entry_point, found.record.execution_id
+    if entry_point not in assembly.streams.refs:
+        raise EntryPointNotFound(
+            f"Entry point {entry_point!r} not found: execution {execution_id} cannot go on"
+        )
+    message = AnswerQuestion(
+        execution_id=execution_id, number=found.number, value=raw, digest=digest, by=by
+    )
+    if await wish(assembly, entry_point, message):
+        return AnswerOutcome.ACCEPTED
+    now = stored_question(assembly, asked)  # somebody else was faster
+    if now is None:
+        return AnswerOutcome.UNKNOWN
+    if now.closing is None:
+        raise CommitRefused(f"the answer to {asked} was not stored: the log says why")
+    return _of_closed(now.closing, digest)
+
+
+def stored_question(assembly: Assembly, asked: object) -> StoredQuestion | None:
+    """A question as the store has it, None when it has none of that id."""
+    found = split_question_id(asked)
+    if found is None:
+        return None
+    return assembly.store.read(lambda reader: reader.question(*found))
+
+
+def _of_closed(closing: Closing, digest: bytes) -> AnswerOutcome:
+    match closing.ending:
+        case QuestionEnding.ANSWERED:
+            equal = closing.digest == digest
+            return AnswerOutcome.DUPLICATE if equal else AnswerOutcome.CONFLICTING
+        case QuestionEnding.CLOSED:
+            return AnswerOutcome.CLOSED
+
+
+def _shown(found: StoredQuestion) -> Question:
+    record, closing = found.record, found.closing
+    return Question(
+        id=question_id(record.execution_id, found.number),
+        session_id=record.execution_id,
+        entry_point=record.entry_point,
+        node_id=record.node,
+        prompt=record.prompt,
+        to=record.to,
+        asked_at=_moment(record.asked_at),
+        schema=None if record.schema is None else decode_value(record.schema),
+        assignee=record.assignee,
+        ending=None if closing is None else closing.ending,
+        closed_at=None if closing is None else _moment(closing.at),
+        answered_by=None if closing is None else closing.by,
+    )
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,44 @@
+"""The part of a node's context that asks people."""
+
+from typing import Any
+
+from greenroom.actors.nodes.asking import asked_question
+from greenroom.actors.nodes.buffer import StepBuffer
+from greenroom.actors.nodes.runs import NodeRun
+from greenroom.protocol.questions import question_id
+
+
+class QuestionCalls:
+    """The part of a node's context by which it asks people."""
+
+    __slots__ = ()
+
+    execution_id: str
+    _buffer: StepBuffer
+    _run: NodeRun
+
+    def ask(
+        self,
+        prompt: str,
+        *,
+        to: str | None = None,
+        schema: dict[str, Any] | None = None,
+        assignee: str | None = None,
+    ) -> str:
+        """Ask a person when the step closes, and return the question's id.
+
+        The node is done with it: it is never run again, and its execution waits, in the store
+        alone, until `runtime.answer` was called for every question that the node asked. The answer
+        fits the JSON Schema `schema`, is stored under the key `to` (by default the node's only
+        output key, "answer" for a node that declares none), and is there when the node's edges are
+        evaluated. `assignee` is whom `pending_questions` may be asked for. Repeated attempts give
+        the same id.
+
+        Raises InvalidInput for a schema that is none, KeyNotAllowed, InvalidValue.
+        """
+        questions = self._buffer.questions
+        question = asked_question(
+            self._buffer.node, questions, prompt, to=to, schema=schema, assignee=assignee
+        )
+        questions.append(question)
+        return question_id(self.execution_id, self._run.asked + len(questions))

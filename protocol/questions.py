@@ -1,0 +1,132 @@
+"""Questions to people: what a node asks, what the store keeps of it, and how a question ends."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from greenroom.protocol.errors import InvalidValue, ValueTooLarge
+from greenroom.protocol.optional_raw import OptionalRaw
+from greenroom.protocol.values import encode_value
+
+_MARK: Final = ":q"
+_DIGITS_MAX: Final = 10
+
+
+class QuestionEnding(StrEnum):
+    """How a question was closed."""
+
+    ANSWERED = "answered"
+    CLOSED = "closed"  # its execution ended without waiting for the answer
+
+
+class AnswerOutcome(StrEnum):
+    """What became of an answer."""
+
+    ACCEPTED = "accepted"  # durable, and its execution goes on when all its questions are answered
+    DUPLICATE = "duplicate"  # answered before, with an equal value: nothing changed, all is well
+    CONFLICTING = "conflicting"  # answered before, with another value, which stands
+    CLOSED = "closed"  # too late: the execution ended without it
+    UNKNOWN = "unknown"  # there is no such question, or its execution was pruned
+
+
+class AskedQuestion(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """A question as a node run buffers it. `schema` is an encoded JSON Schema."""
+
+    prompt: str
+    to: str  # the key of execution memory that the answer is stored under
+    schema: OptionalRaw = None
+    assignee: str | None = None
+
+
+class OpenQuestion(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """What the state of an execution holds of a question that nobody has answered: only what the
+    engine decides by.
+    """
+
+    token: int  # id of the token whose node asked
+    to: str
+
+
+class QuestionRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """What the store keeps of a question, open or closed, as long as its execution."""
+
+    execution_id: str
+    entry_point: str
+    node: str
+    visit: int
+    prompt: str
+    to: str
+    asked_at: float  # wall UTC seconds
+    schema: OptionalRaw = None
+    assignee: str | None = None
+
+
+class Closing(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """How and when a question was closed; `digest` is that of the answer (`answer_digest`)."""
+
+    ending: QuestionEnding
+    at: float  # wall UTC seconds
+    digest: bytes = b""
+    by: str | None = None
+
+
+class QuestionChange(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """What one step does to one question: with `record` it opens, with `closing` it is closed."""
+
+    number: int
+    record: QuestionRecord | None = None
+    closing: Closing | None = None
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """A question to a person, as hosts see it.
+
+    `id` is what `answer` takes; equal attempts of a node give equal ids. `to` is the key of the
+    execution's memory that the answer becomes. `ending` says how it was closed, None while it is
+    open; `closed_at` and `answered_by` belong to it. `session_id` is the execution's id.
+    """
+
+    id: str
+    session_id: str
+    entry_point: str
+    node_id: str
+    prompt: str
+    to: str
+    asked_at: datetime  # aware, UTC
+    schema: dict[str, Any] | None = None
+    assignee: str | None = None
+    ending: QuestionEnding | None = None
+    closed_at: datetime | None = None
+    answered_by: str | None = None
+
+
+def question_id(execution_id: str, number: int) -> str:
+    """Return the id of an execution's `number`-th question."""
+    return f"{execution_id}{_MARK}{number}"
+
+
+def split_question_id(text: object) -> tuple[str, int] | None:
+    """Return (execution id, number), None for what `question_id` cannot have made."""
+    if not isinstance(text, str):
+        return None
+    execution_id, _, digits = text.rpartition(_MARK)
+    short = 0 < len(digits) <= _DIGITS_MAX
+    if not (execution_id and short and digits.isascii() and digits.isdigit()):
+        return None
+    number = int(digits)
+    return (execution_id, number) if question_id(execution_id, number) == text else None
+
+
+def checked_text(what: str, value: object, chars_max: int) -> str:
+    """Return `value` if it is a text that can be stored: a str, not empty, and not too long.
+
+    Raises InvalidValue with `what` as the path, ValueTooLarge.
+    """
+    if not isinstance(value, str) or not value:
+        raise InvalidValue(what, "must be a str, not empty")
+    if len(value) > chars_max:
+        raise ValueTooLarge(what, len(value), chars_max)
+    encode_value(value, what)  # refuses what has no bytes
+    return value

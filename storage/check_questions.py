@@ -1,0 +1,73 @@
+"""Questions to people, checked from both sides: the journals, the questions, and their index."""
+
+from collections.abc import Iterator
+
+from greenroom.protocol.execution import ExecutionState
+from greenroom.storage.executions import is_terminal
+from greenroom.storage.keys import (
+    KEY_END,
+    pack_number,
+    question_key,
+    unpack_journal_key,
+    unpack_pending_key,
+)
+from greenroom.storage.questions import find, index_keys
+from greenroom.storage.records import decode_question
+from greenroom.storage.tables import Table, Transaction
+
+_PAGE = 1_000
+
+
+def of_execution(txn: Transaction, ordinal: int, state: ExecutionState, name: str) -> Iterator[str]:
+    """The questions that a folded journal opened and closed are those that the store has."""
+    rows = txn.range(
+        Table.QUESTIONS, question_key(ordinal, 0), question_key(ordinal + 1, 0), state.asked + 1
+    )
+    if [unpack_journal_key(key)[1] for key, _ in rows] != list(range(1, state.asked + 1)):
+        yield f"{name}: asked {state.asked} questions, and {len(rows)} others are stored"
+        return
+    if state.questions and is_terminal(state.status):
+        yield f"{name}: is {state.status}, with open questions"
+    for number, (_, raw) in enumerate(rows, start=1):
+        entry = decode_question(raw)
+        record, wanted = entry.record, state.questions.get(number)
+        if (entry.closing is None) != (wanted is not None):
+            yield f"{name}: question {number} is open in its journal or in its record, not in both"
+        if record.execution_id != state.accepted.execution_id:
+            yield f"{name}: question {number} is one of {record.execution_id}"
+        if wanted is None:
+            continue
+        token = state.tokens.get(wanted.token)
+        if token is None or token.ended is None or token.node != record.node:
+            yield f"{name}: no node that has ended waits for question {number}"
+        if wanted.to != record.to:
+            yield f"{name}: the answer to question {number} would go to two keys"
+
+
+def index(txn: Transaction) -> Iterator[str]:
+    """Every open question stands in the index in each of its places, and nothing else does."""
+    expected = 0
+    start = b""
+    while page := txn.range(Table.QUESTIONS, start, KEY_END, _PAGE):
+        for key, raw in page:
+            ordinal, number = unpack_journal_key(key)
+            owner = pack_number(ordinal)
+            if txn.get(Table.SUMMARIES, owner) is None and txn.get(Table.GARBAGE, owner) is None:
+                yield f"questions: number {ordinal} has no summary"
+            entry = decode_question(raw)
+            if entry.closing is None:
+                keys = index_keys(entry.record, ordinal, number)
+                expected += len(keys)
+                if any(txn.get(Table.PENDING, one) is None for one in keys):
+                    yield f"pending: question {number} of number {ordinal} is not in the index"
+        start = page[-1][0] + b"\0"
+    start = b""
+    while page := txn.range(Table.PENDING, start, KEY_END, _PAGE):
+        for key, _ in page:
+            ordinal, number = unpack_pending_key(key)
+            stored = find(txn, ordinal, number)
+            if stored is None or stored.closing is not None:
+                yield f"pending: question {number} of number {ordinal} is not open"
+        start = page[-1][0] + b"\0"
+    if txn.count(Table.PENDING) != expected:
+        yield f"pending: {txn.count(Table.PENDING)} entries for {expected} places"

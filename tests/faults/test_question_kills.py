@@ -1,0 +1,74 @@
+"""SIGKILL at every boundary of executions that ask: no question and no answer is lost."""
+
+from typing import Any
+
+import pytest
+
+from greenroom.protocol.questions import QuestionEnding
+from greenroom.storage.lmdb_store import open_reader
+from greenroom.storage.reader import Reader
+
+pytestmark = pytest.mark.faults
+
+INPUTS = {"e0": "odd", "e1": "even"}
+ASKS = ["classify", "measure", "flaky", "finish"]
+QUESTIONS = {"e0": 3, "e1": 3}
+
+
+def results(place: Any) -> dict[str, tuple[object, object]]:
+    return {key: (one["output"], one["path"]) for key, one in place.results().items()}
+
+
+def endings(place: Any) -> dict[str, QuestionEnding | None]:
+    """How the questions in the store stand, by id; None for an open one."""
+
+    def load(reader: Reader) -> dict[str, QuestionEnding | None]:
+        found = {}
+        for execution in INPUTS:
+            number = 1
+            while (one := reader.question(execution, number)) is not None:
+                found[f"{execution}:q{number}"] = one.closing and one.closing.ending
+                number += 1
+        return found
+
+    reader = open_reader(place.store)
+    try:
+        return reader.read(load)
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize("point", ["before", "after", "entered", "answered"])
+def test_no_kill_loses_a_question_or_an_answer_or_repeats_a_node(
+    new_place: Any, point: str
+) -> None:
+    whole = new_place("whole")
+    assert whole.run(inputs=INPUTS, asks=ASKS) == 0, whole.said()
+    expected = results(whole)
+    for execution, (output, _) in expected.items():
+        said = [value for key, value in output.items() if key.startswith("said_")]
+        assert said == [f"to {execution}:q{n}" for n in range(1, QUESTIONS[execution] + 1)]
+    passed = whole.heard("passed")[0][point]
+
+    killed = waited = 0
+    for k in range(1, passed + 1):
+        place = new_place(k)
+        status = place.run(inputs=INPUTS, asks=ASKS, kill=[point, k])
+        assert status in (0, -9), place.said()
+        killed += status == -9
+        assert place.problems() == [], k
+        found = place.look() if place.store.joinpath("data.mdb").exists() else None
+        if found is not None:
+            stand = endings(place)
+            waited += None in stand.values()
+            for told in place.heard("answered"):
+                assert stand[told] is QuestionEnding.ANSWERED, f"{point} {k}: an answer was lost"
+        before = len(place.entered())
+        assert place.run(inputs=INPUTS, asks=ASKS) == 0, place.said()
+        assert results(place) == expected, f"{point} {k}"
+        assert place.problems() == [], k
+        for line in place.entered()[before:]:
+            run = (line["execution"], line["node"], line["visit"])
+            assert found is None or run not in found.closed, f"{point} {k}: {run} ran again"
+    assert killed >= passed * 2 // 3
+    assert waited or point == "answered"
