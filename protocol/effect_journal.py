@@ -5,7 +5,7 @@ and plain functions obey the same one, and tests need neither.
 """
 
 from collections.abc import Generator
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -41,6 +41,23 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     record: EffectRecord | None
 
 
+class _Wanted(NamedTuple):
+    """One call of an effect, as its node wants it."""
+
+    name: str
+    occurrence: int
+    slot: str
+    key: str
+    policy: EffectPolicy
+    digest: bytes
+    ask: bool
+
+    def record(self, outcome: EffectOutcome, value: msgspec.Raw | None = None) -> EffectRecord:
+        """What is put on record of it."""
+        ask = self.ask and outcome is EffectOutcome.UNKNOWN
+        return EffectRecord(self.policy, outcome, self.digest, value, ask)
+
+
 Steps: TypeAlias = Generator[Call | Record, object, msgspec.Raw]
 """The steps of one effect. What it returns is the encoded result."""
 
@@ -74,8 +91,11 @@ class VisitEffects:
         self._counts: dict[str, int] = {}
         self._raised: dict[tuple[str, bytes], list[int]] = {}
 
-    def perform(self, name: str, policy: EffectPolicy, digest: bytes) -> Steps:
-        """Return the steps of the next call of that name, with arguments of that digest.
+    def perform(
+        self, name: str, policy: EffectPolicy, digest: bytes, *, ask: bool = False
+    ) -> Steps:
+        """Return the steps of the next call of that name, with arguments of that digest. With `ask`
+        a person is asked when the outcome of a `once` is unknown.
 
         They raise what the function raised, InvalidId for a name that is none, InvalidValue and
         ValueTooLarge for a result that cannot be stored, OutcomeUnknown, EffectMismatch,
@@ -88,58 +108,61 @@ class VisitEffects:
             occurrence = tried.pop(0)
         else:
             occurrence = self._counts[name] = self._counts.get(name, 0) + 1
+        slot = slot_of(name, occurrence)
+        key = idempotency_key(self._execution_id, self._node, self._visit, slot)
+        wanted = _Wanted(name, occurrence, slot, key, policy, digest, ask)
         try:
-            return (yield from self._perform(name, occurrence, policy, digest))
+            return (yield from self._perform(wanted))
         except BaseException:
             self._raised.setdefault((name, digest), []).append(occurrence)
             raise
 
-    def _perform(self, name: str, occurrence: int, policy: EffectPolicy, digest: bytes) -> Steps:
-        slot = slot_of(name, occurrence)
-        key = idempotency_key(self._execution_id, self._node, self._visit, slot)
+    def _perform(self, wanted: _Wanted) -> Steps:
+        slot, once = wanted.slot, wanted.policy is EffectPolicy.ONCE
         found = self._records.get(slot)
-        if found is not None and found.digest != digest:
-            if EffectPolicy.ONCE in (policy, found.policy):
-                raise EffectMismatch(name, occurrence)
+        if found is not None and found.digest != wanted.digest:
+            if once or found.policy is EffectPolicy.ONCE:
+                raise EffectMismatch(wanted.name, wanted.occurrence)
             found = None
         if found is not None and found.value is not None:
             return found.value
-        if found is not None and policy is EffectPolicy.ONCE:
-            if found.outcome is not EffectOutcome.UNKNOWN:
-                yield self._unknown(slot, digest)
-            raise OutcomeUnknown(name, key, "it was begun in an earlier run")
+        if found is not None and once:
+            if found.outcome is EffectOutcome.GIVEN_UP:
+                raise OutcomeUnknown(wanted.name, wanted.key, "a person gave it up")
+            if found.outcome is not EffectOutcome.UNKNOWN or found.ask is not wanted.ask:
+                yield self._note(slot, wanted.record(EffectOutcome.UNKNOWN))
+            raise OutcomeUnknown(wanted.name, wanted.key, "it was begun in an earlier run")
         self._take_room(slot)
-        if found is None and policy in INTENDED:
-            yield self._note(slot, EffectRecord(policy, EffectOutcome.BEGUN, digest))
-        raw = yield from self._call(name, slot, policy, digest, key)
-        yield self._note(slot, EffectRecord(policy, EffectOutcome.DONE, digest, raw))
+        if found is None and wanted.policy in INTENDED:
+            yield self._note(slot, wanted.record(EffectOutcome.BEGUN))
+        raw = yield from self._call(wanted)
+        yield self._note(slot, wanted.record(EffectOutcome.DONE, raw))
         return raw
 
-    def _call(self, name: str, slot: str, policy: EffectPolicy, digest: bytes, key: str) -> Steps:
+    def _call(self, wanted: _Wanted) -> Steps:
         """Make the call; what is raised leaves a `once` withdrawn or unknown."""
-        once = policy is EffectPolicy.ONCE
+        once = wanted.policy is EffectPolicy.ONCE
+        unknown = wanted.record(EffectOutcome.UNKNOWN)
         try:
-            value = yield Call(key)
+            value = yield Call(wanted.key)
         except EffectNotDone:
             if once:
-                yield self._note(slot, None)
+                yield self._note(wanted.slot, None)
             raise
         except Exception as error:
             if not once:
                 raise
-            yield self._unknown(slot, digest)
-            raise OutcomeUnknown(name, key, f"its function raised {_shown(error)}") from error
+            yield self._note(wanted.slot, unknown)
+            why = f"its function raised {_shown(error)}"
+            raise OutcomeUnknown(wanted.name, wanted.key, why) from error
         try:
             raw = msgspec.Raw(encode_value(value, "$.result"))
             self._add_bytes(len(raw))
         except Exception:
             if once:
-                yield self._unknown(slot, digest)
+                yield self._note(wanted.slot, unknown)
             raise
         return raw
-
-    def _unknown(self, slot: str, digest: bytes) -> Record:
-        return self._note(slot, EffectRecord(EffectPolicy.ONCE, EffectOutcome.UNKNOWN, digest))
 
     def _note(self, slot: str, record: EffectRecord | None) -> Record:
         # Known here at once: a run that is refused the record is over anyway, and one that is

@@ -35,15 +35,26 @@ class EffectOutcome(StrEnum):
     BEGUN = "begun"  # the intent is durable, the call may or may not have been made
     DONE = "done"  # it returned `value`
     UNKNOWN = "unknown"  # it was begun under `once`, and nobody knows what came of it
+    GIVEN_UP = "given_up"  # it was unknown, and a person said that its node is to fail
+
+
+class OnUnknown(StrEnum):
+    """What a node wants when the outcome of its effect is unknown."""
+
+    FAIL = "fail"  # it fails
+    ASK = "ask"  # a person is asked what came of it, and the node runs again with the answer
 
 
 class EffectRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What the journal keeps of one effect. `digest` is that of the call's arguments."""
+    """What the journal keeps of one effect. `digest` is that of the call's arguments; with `ask` a
+    person is asked about an outcome that is unknown.
+    """
 
     policy: EffectPolicy
     outcome: EffectOutcome
     digest: bytes
     value: OptionalRaw = None
+    ask: bool = False
 
 
 class EffectChange(msgspec.Struct, frozen=True, gc=False):

@@ -44,7 +44,7 @@ class Phase(StrEnum):
     RUNNING = "running"  # dispatched by the commit that set this
     BACKOFF = "backoff"  # runs again at `due`
     SLEEPING = "sleeping"  # its node has ended, and it goes on at `due`
-    ASKING = "asking"  # its node has ended, and it goes on when all that it asked is answered
+    ASKING = "asking"  # all that was asked must be answered first
 
 
 class Ended(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):

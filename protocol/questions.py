@@ -38,6 +38,7 @@ class AskedQuestion(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, k
     to: str  # the key of execution memory that the answer is stored under
     schema: OptionalRaw = None
     assignee: str | None = None
+    effect: str | None = None  # slot of the effect that it is about; `to` is empty then
 
 
 class OpenQuestion(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -47,6 +48,7 @@ class OpenQuestion(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw
 
     token: int  # id of the token whose node asked
     to: str
+    effect: str | None = None  # slot of the effect that it is about
 
 
 class QuestionRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -61,6 +63,7 @@ class QuestionRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, 
     asked_at: float  # wall UTC seconds
     schema: OptionalRaw = None
     assignee: str | None = None
+    effect: str | None = None  # slot of the effect that it is about; `to` is empty then
 
 
 class Closing(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -84,8 +87,9 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     """A question to a person, as hosts see it.
 
     `id` is what `answer` takes; equal attempts of a node give equal ids. `to` is the key of the
-    execution's memory that the answer becomes. `ending` says how it was closed, None while it is
-    open; `closed_at` and `answered_by` belong to it. `session_id` is the execution's id.
+    execution's memory that the answer becomes; it is empty when the question is about an effect
+    whose outcome is unknown, which `effect` names then. `ending` says how it was closed, None while
+    it is open; `closed_at` and `answered_by` belong to it. `session_id` is the execution's id.
     """
 
     id: str
@@ -97,6 +101,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     asked_at: datetime  # aware, UTC
     schema: dict[str, Any] | None = None
     assignee: str | None = None
+    effect: str | None = None
     ending: QuestionEnding | None = None
     closed_at: datetime | None = None
     answered_by: str | None = None

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
+from greenroom.protocol.effects import EffectOutcome
 from greenroom.protocol.execution import ExecutionState
+from greenroom.protocol.questions import OpenQuestion
 from greenroom.storage.executions import is_terminal
 from greenroom.storage.keys import (
     KEY_END,
@@ -38,10 +40,19 @@ def of_execution(txn: Transaction, ordinal: int, state: ExecutionState, name: st
         if wanted is None:
             continue
         token = state.tokens.get(wanted.token)
-        if token is None or token.ended is None or token.node != record.node:
-            yield f"{name}: no node that has ended waits for question {number}"
-        if wanted.to != record.to:
-            yield f"{name}: the answer to question {number} would go to two keys"
+        if token is None or token.node != record.node:
+            yield f"{name}: no node waits for question {number}"
+        elif wanted.effect is None and token.ended is None:
+            yield f"{name}: a node that has not ended waits for question {number}"
+        elif wanted.effect is not None and not _is_unknown(state, wanted):
+            yield f"{name}: question {number} is about an effect that is not unknown"
+        if (wanted.to, wanted.effect) != (record.to, record.effect):
+            yield f"{name}: the answer to question {number} would go to two places"
+
+
+def _is_unknown(state: ExecutionState, question: OpenQuestion) -> bool:
+    known = state.effects.get(question.token, {}).get(question.effect or "")
+    return known is not None and known.outcome is EffectOutcome.UNKNOWN
 
 
 def index(txn: Transaction) -> Iterator[str]:

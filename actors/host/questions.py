@@ -110,6 +110,7 @@ def _shown(found: StoredQuestion) -> Question:
         asked_at=_moment(record.asked_at),
         schema=None if record.schema is None else decode_value(record.schema),
         assignee=record.assignee,
+        effect=record.effect,
         ending=None if closing is None else closing.ending,
         closed_at=None if closing is None else _moment(closing.at),
         answered_by=None if closing is None else closing.by,

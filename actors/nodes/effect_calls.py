@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from greenroom.actors.nodes.effects import EffectCall, EffectPerformer
-from greenroom.protocol.effects import EffectPolicy, idempotency_key
+from greenroom.protocol.effects import EffectPolicy, OnUnknown, idempotency_key
 from greenroom.protocol.ids import validate_id
 
 
@@ -54,6 +54,7 @@ class EffectCalls(ABC):
         /,
         *arguments: Any,
         policy: EffectPolicy | str = EffectPolicy.REPEAT,
+        on_unknown: OnUnknown | str = OnUnknown.FAIL,
         **keywords: Any,
     ) -> Any:
         """Call `function(*arguments, **keywords)` and have its result recorded; returns it.
@@ -64,12 +65,16 @@ class EffectCalls(ABC):
         again: that raises OutcomeUnknown, which is not retried, and so does a function that
         raises, unless it raises EffectNotDone to say that nothing happened.
 
+        When a node run ends with that error, it fails; with `on_unknown="ask"` a person is asked
+        instead, and the node runs again in its visit when `runtime.answer` has what came of it:
+        {"outcome": "happened", "result": ...}, {"outcome": "call_again"}, or {"outcome": "fail"}.
+
         Raises StaleNodeRun when this run counts no more, EffectMismatch for a `once` whose
         arguments have changed, TooManyEffects, InvalidId, InvalidInput, InvalidValue,
         ValueTooLarge, and what the function raises.
         """
         return await self._performer().perform(
-            EffectCall(name, function, arguments, keywords, policy)
+            EffectCall(name, function, arguments, keywords, policy, on_unknown)
         )
 
     async def step(
@@ -91,11 +96,12 @@ class EffectCalls(ABC):
         /,
         *arguments: Any,
         policy: EffectPolicy | str = EffectPolicy.REPEAT,
+        on_unknown: OnUnknown | str = OnUnknown.FAIL,
         **keywords: Any,
     ) -> Any:
         """As `effect`, for plain functions, with a plain function."""
         return self._performer().perform_sync(
-            EffectCall(name, function, arguments, keywords, policy)
+            EffectCall(name, function, arguments, keywords, policy, on_unknown)
         )
 
     def step_sync(

@@ -3,8 +3,9 @@
 import asyncio
 import inspect
 from collections.abc import Callable
+from enum import StrEnum
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -14,7 +15,7 @@ from greenroom.actors.nodes.host import NodesHost, is_async
 from greenroom.actors.nodes.runs import NodeRun, StreamBinding
 from greenroom.protocol.effect_errors import EffectNotDone, StaleNodeRun
 from greenroom.protocol.effect_journal import Call, Record, Steps, VisitEffects
-from greenroom.protocol.effects import EffectPolicy, argument_digest
+from greenroom.protocol.effects import EffectPolicy, OnUnknown, argument_digest
 from greenroom.protocol.errors import (
     ActorError,
     InvalidInput,
@@ -23,6 +24,8 @@ from greenroom.protocol.errors import (
 )
 from greenroom.protocol.stream_messages import RecordEffect
 from greenroom.protocol.values import decode_value
+
+Choice = TypeVar("Choice", bound=StrEnum)
 
 KEY_PARAMETER: Final = "idempotency_key"
 
@@ -39,6 +42,7 @@ class EffectCall:
         "_function",
         "_keywords",
         "_takes_key",
+        "ask",
         "digest",
         "is_async",
         "name",
@@ -52,12 +56,12 @@ class EffectCall:
         arguments: tuple[Any, ...],
         keywords: dict[str, Any],
         policy: EffectPolicy | str,
+        on_unknown: OnUnknown | str = OnUnknown.FAIL,
     ) -> None:
-        try:
-            self.policy = EffectPolicy(policy)
-        except ValueError:
-            choices = ", ".join(EffectPolicy)
-            raise InvalidInput(f"policy is {policy!a:.40}: use one of {choices}") from None
+        self.policy = _one_of(EffectPolicy, "policy", policy)
+        self.ask = _one_of(OnUnknown, "on_unknown", on_unknown) is OnUnknown.ASK
+        if self.ask and self.policy is not EffectPolicy.ONCE:
+            raise InvalidInput("on_unknown='ask' goes with policy='once': others are called again")
         if not callable(function):
             raise InvalidInput(f"effect {name!a:.80} needs a function: {function!a:.80} is none")
         self.name = name
@@ -81,6 +85,14 @@ class EffectCall:
 
     def _with_key(self, key: str) -> dict[str, Any]:
         return {**self._keywords, KEY_PARAMETER: key} if self._takes_key else self._keywords
+
+
+def _one_of(kind: type[Choice], name: str, given: str) -> Choice:
+    try:
+        return kind(given)
+    except ValueError:
+        choices = ", ".join(kind)
+        raise InvalidInput(f"{name} is {given!a:.40}: use one of {choices}") from None
 
 
 class _Course:
@@ -122,7 +134,7 @@ class EffectPerformer:
 
     async def perform(self, call: EffectCall) -> Any:
         """Return the effect's result, fresh from its stored form; on the nodes' loop."""
-        course = _Course(self._visit.perform(call.name, call.policy, call.digest))
+        course = _Course(self._visit.perform(call.name, call.policy, call.digest, ask=call.ask))
         while (wish := course.wish) is not None:
             value: Any = None
             try:
@@ -153,7 +165,7 @@ class EffectPerformer:
                 f"the function of effect {call.name!a:.80} is async: await ctx.effect() or "
                 "ctx.step() in an async node"
             )
-        course = _Course(self._visit.perform(call.name, call.policy, call.digest))
+        course = _Course(self._visit.perform(call.name, call.policy, call.digest, ask=call.ask))
         while (wish := course.wish) is not None:
             value: Any = None
             try:

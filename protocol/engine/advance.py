@@ -31,11 +31,12 @@ An execution's status, and what moves it. Every arrow is one transition, that is
 A token's id belongs to one visit of one node. Its phase within those statuses: READY (waits for a
 permit, or is parked) -> RUNNING (dispatched by the commit that says so) -> BACKOFF (runs again at
 `due`) -> RUNNING, or -> ASKING (has ended, and is left when all that it asked is answered) and
-SLEEPING (has ended, and is left at `due`). A token that is ready with attempt 0 has not entered its
-node: the visit, the step and the place in the path count when it does. A token with `ended` has
-done with its node and never runs it again: where it goes on is decided by the Resume, the Answer or
-the Due that lets it go. COMPLETED leaves no token; the other ends leave theirs READY, with all
-counters, and close the questions that are open.
+SLEEPING (has ended, and is left at `due`). A token that is ASKING and has not ended waits to hear
+what came of its effects, and runs again in its visit. A token that is ready with attempt 0 has not
+entered its node: the visit, the step and the place in the path count when it does. A token with
+`ended` has done with its node and never runs it again: where it goes on is decided by the Resume,
+the Answer or the Due that lets it go. COMPLETED leaves no token; the other ends leave theirs READY,
+with all counters, and close the questions that are open.
 
 A node that failed for good has `{"error": text}` as its output, for the conditions and mappings of
 its edges; what it wrote is dropped. A router without a function has the output of the node before

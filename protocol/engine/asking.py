@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from greenroom.protocol.engine.draft import Draft
+from greenroom.protocol.engine.effects import run_again, settle
 from greenroom.protocol.engine.going_on import await_answers, go_on_or_wait
 from greenroom.protocol.engine.plan import Plan, PlanNode
 from greenroom.protocol.engine.text import bounded_text
@@ -39,7 +40,7 @@ def ask(
     keys = dict.fromkeys((*tick.outputs, *(one.to for one in tick.questions)))
     here = msgspec.structs.replace(ended(token, keys, tick.route), due=until)
     for number, question in enumerate(tick.questions, start=draft.state.asked + 1):
-        _open(draft, number, tick.token_id, token, question)
+        open_question(draft, number, tick.token_id, token, question)
     if node.pause:
         draft.tokens[tick.token_id] = here
         draft.pause(node.id, PAUSE_NODE)
@@ -47,7 +48,10 @@ def ask(
         await_answers(draft, tick.token_id, here)
 
 
-def _open(draft: Draft, number: int, token_id: int, token: Token, question: AskedQuestion) -> None:
+def open_question(
+    draft: Draft, number: int, token_id: int, token: Token, question: AskedQuestion
+) -> None:
+    """Open the execution's `number`-th question, about the token's node."""
     accepted = draft.accepted
     record = QuestionRecord(
         execution_id=accepted.execution_id,
@@ -59,8 +63,9 @@ def _open(draft: Draft, number: int, token_id: int, token: Token, question: Aske
         asked_at=draft.now,
         schema=question.schema,
         assignee=question.assignee,
+        effect=question.effect,
     )
-    draft.questions[number] = OpenQuestion(token=token_id, to=question.to)
+    draft.questions[number] = OpenQuestion(token=token_id, to=question.to, effect=question.effect)
     draft.question_changes.append(QuestionChange(number=number, record=record))
     data = {
         "question_id": question_id(accepted.execution_id, number),
@@ -68,6 +73,8 @@ def _open(draft: Draft, number: int, token_id: int, token: Token, question: Aske
         "to": bounded_text(question.to, _PROMPT_SHOWN),
         "assignee": question.assignee,
     }
+    if question.effect is not None:
+        data["effect"] = question.effect
     draft.event(_REQUESTED, token.node, data)
 
 
@@ -81,10 +88,13 @@ def answer(plan: Plan, state: ExecutionState, tick: Answer, now: float) -> Trans
     if question is None:
         return None
     draft = Draft(plan, state, now)
-    draft.memory[question.to] = tick.value
     closing = Closing(ending=QuestionEnding.ANSWERED, at=now, digest=tick.digest, by=tick.by)
     draft.close_question(tick.number, closing)
     token = state.tokens[question.token]
+    if question.effect is None:
+        draft.memory[question.to] = tick.value
+    else:
+        settle(draft, question.token, token, question.effect, tick.value)
     name = question_id(draft.accepted.execution_id, tick.number)
     draft.event(_ANSWERED, token.node, {"question_id": name, "to": question.to, "by": tick.by})
     if state.status is Status.WAITING and not draft.awaits_answers(question.token):
@@ -96,5 +106,7 @@ def _stop_waiting(draft: Draft, token_id: int, token: Token, *, permit: bool) ->
     if token.node not in draft.plan.nodes:
         hold_lost(draft, token_id, token)
         return
-    assert token.ended is not None, "a node that asks has ended"
-    go_on_or_wait(draft, token_id, token, token.ended, {}, permit=permit)
+    if token.ended is None:  # what it was asked about are its effects
+        run_again(draft, token_id, token, permit=permit)
+    else:
+        go_on_or_wait(draft, token_id, token, token.ended, {}, permit=permit)

@@ -17,6 +17,7 @@ from greenroom.protocol.engine.routing import choose, route_label
 from greenroom.protocol.engine.text import bounded_text
 from greenroom.protocol.engine.ticks import Conflicted, NodeErrored, NodeSucceeded, Progressed
 from greenroom.protocol.engine.transition import Transition
+from greenroom.protocol.engine.unknown_effects import ask_about_effects
 from greenroom.protocol.engine.walk import PAUSE_NODE, ended, enter, hold_lost, leave
 from greenroom.protocol.errors import InvalidValue, StateConflict
 from greenroom.protocol.events import EventType
@@ -128,7 +129,8 @@ def node_errored(
     else:
         draft.latency_ms = tick.latency_ms
         error, types = tick.error, tick.error_types
-        _fail(draft, tick.token_id, token, node, error, types, retryable=tick.retryable)
+        if not ask_about_effects(draft, token, tick):
+            _fail(draft, tick.token_id, token, node, error, types, retryable=tick.retryable)
     return draft.finish(
         Cause(
             tick="node_errored",

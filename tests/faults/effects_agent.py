@@ -41,6 +41,7 @@ class Functions:
 
     def __init__(self, request: dict[str, Any], reaper: Reaper) -> None:
         self._ledger, self._reaper = request["ledger"], reaper
+        self._on_unknown = "ask" if request.get("ask") else "fail"
 
     def by_name(self) -> dict[str, Any]:
         return {node.id: getattr(self, node.id) for node in GRAPH.nodes}
@@ -66,7 +67,9 @@ class Functions:
         return {"receipt": seen}
 
     def send(self, ctx: NodeContext, receipt: list[str]) -> Any:
-        return {"sent_by": ctx.effect_sync("ship", self._call, "ship", policy="once")}
+        unknown = self._on_unknown
+        by = ctx.effect_sync("ship", self._call, "ship", policy="once", on_unknown=unknown)
+        return {"sent_by": by}
 
     async def ask(self) -> Any:
         return {"asked": True}
@@ -90,7 +93,14 @@ async def serve(request: dict[str, Any], reaper: Reaper) -> None:
     )
     runtime.register_entry_point(EntryPointSpec(id="ep", entry_node="order"))
     said = request["said"]
+
+    async def answer(_: Any = None) -> None:
+        for question in runtime.pending_questions():
+            await runtime.answer(question.id, {"outcome": "happened", "result": "ann saw it"})
+
+    runtime.subscribe_to_events("client_input_requested", answer)
     async with runtime:
+        await answer()  # what a process asked that is gone
         execution = await runtime.trigger("ep", {}, execution_id="e")
         result = await runtime.wait_for_completion(execution, timeout=20)
         assert result is not None

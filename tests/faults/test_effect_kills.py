@@ -94,3 +94,28 @@ def test_no_kill_breaks_the_promise_of_a_policy(new_effects_place, point) -> Non
         assert (repeated, unknown_in_all) == (3, 1)
     else:
         assert unknown_in_all, "a kill between intent and result"
+
+
+@pytest.mark.parametrize("point", ["before", "after"])
+def test_no_kill_loses_what_a_person_says_of_an_unknown_outcome(new_effects_place, point) -> None:
+    """A kill leaves the outcome unknown; a second one strikes while the person is asked."""
+    whole = new_effects_place("whole")
+    assert whole.run(ask=True) == 0, whole.said()
+    first = whole.heard("passed")[0]["inside"]  # the call of the effect that is not repeated
+    killed = 0
+    for k in range(1, 21):
+        place = new_effects_place(k)
+        assert place.run(ask=True, kill=["inside", first]) == -9
+        status = place.run(ask=True, kill=[point, k])
+        assert status in (0, -9), place.said()
+        killed += status == -9
+        assert place.problems() == [], k
+        assert place.run(ask=True) == 0, (k, place.said())
+        assert place.problems() == [], k
+        result = place.results()["e"]
+        assert (result["status"], result["path"]) == ("completed", ["order", "send", "sent"]), k
+        assert result["output"]["sent_by"] == "ann saw it", k
+        assert result["unknown"] == [KEYS["ship"]], k
+        calls = Counter(line["key"] for line in place.entered())
+        assert calls[KEYS["ship"]] == 0, k
+    assert 4 <= killed < 20, "all boundaries from the start to the end are passed"

@@ -86,6 +86,8 @@ def test_a_replay_asks_nothing_and_gives_a_fresh_copy(rig: Any) -> None:
     ("error", "arguments", "options"),
     [
         (InvalidInput, ("pay", plain, "x"), {"policy": "twice"}),
+        (InvalidInput, ("pay", plain, "x"), {"on_unknown": "wait"}),
+        (InvalidInput, ("pay", plain, "x"), {"on_unknown": "ask", "policy": "repeat"}),
         (InvalidInput, ("pay", "no function"), {}),
         (InvalidInput, ("no/id", plain, "x"), {}),
         (InvalidInput, (None, plain, "x"), {}),

@@ -15,7 +15,7 @@ from greenroom.protocol.effect_errors import (
     TooManyEffects,
 )
 from greenroom.protocol.effect_journal import Call, Record, VisitEffects
-from greenroom.protocol.effects import EffectOutcome, EffectPolicy, argument_digest
+from greenroom.protocol.effects import EffectOutcome, EffectPolicy, EffectRecord, argument_digest
 from greenroom.protocol.errors import InvalidId, InvalidValue
 from greenroom.protocol.values import decode_value
 
@@ -248,3 +248,21 @@ def test_whatever_crashes_every_policy_keeps_its_promise(
     assert len(keys) == len(set(keys)), "a once was called twice"
     if not any(one.outcome == "unknown" for one in world.records.values()):
         assert len({key for _, key in world.calls}) == len(plan)
+
+
+def test_what_a_person_gave_up_stays_unknown_and_is_asked_about_no_more() -> None:
+    world = World()
+    with pytest.raises(OutcomeUnknown):
+        world.make(world.run(), function=raising(ConnectionError()))
+    known = world.records["pay/1"]
+    assert known.ask is False
+    asking = world.run().perform("pay", ONCE, known.digest, ask=True)
+    wish = next(asking)
+    assert isinstance(wish, Record)
+    world.commit(wish)
+    assert world.records["pay/1"].ask is True, "the node wants it now"
+    given_up = EffectRecord(ONCE, EffectOutcome.GIVEN_UP, known.digest)
+    world.records["pay/1"] = given_up
+    with pytest.raises(OutcomeUnknown, match="a person gave it up"):
+        next(world.run().perform("pay", ONCE, known.digest, ask=True))
+    assert len(world.calls) == 1
