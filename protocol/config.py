@@ -13,6 +13,7 @@ from greenroom.protocol.limits import (
     EVENT_HISTORY_MAX,
     EXECUTION_RESULTS_DEFAULT,
     EXECUTION_RESULTS_MAX,
+    RESULT_TTL_S_MAX,
     SHUTDOWN_TIMEOUT_S_DEFAULT,
     SHUTDOWN_TIMEOUT_S_MAX,
     WEBHOOK_BODY_BYTES_DEFAULT,
@@ -87,8 +88,9 @@ class AgentRuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     `max_concurrent_executions`: over all entry points. `max_history`: how many events
     `get_history` looks back over. `execution_result_max`: finished executions of one entry point
-    whose outputs are kept. `execution_result_ttl_seconds`: only None for now. The webhook server
-    starts only with routes; port 0 takes a free one. `webhook_routes` takes WebhookRoute or dicts
+    whose outputs are kept. `execution_result_ttl_seconds`: how long after its end an execution is
+    kept; it leaves within a tenth of that, and a minute at most. The webhook server starts only
+    with routes; port 0 takes a free one. `webhook_routes` takes WebhookRoute or dicts
     with its fields; `routes` is the converted form. `shutdown_timeout_s`: how long `stop()` waits
     for nodes in flight. `uvloop`: run nodes on uvloop (needs the extra of that name).
 
@@ -112,6 +114,13 @@ class AgentRuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
         )
         check_integer("max_history", self.max_history, 0, EVENT_HISTORY_MAX)
         check_integer("execution_result_max", self.execution_result_max, 1, EXECUTION_RESULTS_MAX)
+        if self.execution_result_ttl_seconds is not None:
+            check_number(
+                "execution_result_ttl_seconds",
+                self.execution_result_ttl_seconds,
+                0,
+                RESULT_TTL_S_MAX,
+            )
         check_integer("webhook_port", self.webhook_port, 0, 65_535)
         check_integer(
             "webhook_body_bytes_max", self.webhook_body_bytes_max, 1, WEBHOOK_BODY_BYTES_MAX

@@ -58,7 +58,13 @@ class StoreProbe(Message, frozen=True, tag="store_probe"):
     """Time to see whether a store that refused writes takes them again."""
 
 
-WriterMessage = CommitBatch | CommitNow | RaiseFence | NoteNodes | Barrier | DropCursor | StoreProbe
+class TidyStore(Message, frozen=True, tag="tidy_store"):
+    """Time to drop what has stayed in the store as long as it may."""
+
+
+WriterMessage = (
+    CommitBatch | CommitNow | RaiseFence | NoteNodes | Barrier | DropCursor | StoreProbe | TidyStore
+)
 
 
 # --- to the state manager

@@ -121,6 +121,22 @@ class StoreCore(ABC):
         """Remember where a stream's executions may wait; see `store.Store`."""
         self._change(lambda txn: cursors.set_nodes(txn, stream, nodes))
 
+    def tidy(self, now: float) -> bool:
+        """Drop what has stayed its time; see `store.Store`."""
+
+        def change(txn: Transaction) -> tuple[View, Group, bool]:
+            view = self._current_view(txn)
+            group = Group(txn, view, self.options, now)
+            return view, group, group.tidy()
+
+        self._check_usable()  # before the lock: in a forked child nobody would ever release it
+        with self._lock:
+            view, group, more = self._change(change)
+            group.publish()
+            self._view = view
+            self._executions_pruned += group.executions_pruned
+        return more
+
     def drop_cursor(self, consumer: str) -> bool:
         """Forget a log consumer; see `store.Store`."""
         return self._change(lambda txn: cursors.drop(txn, consumer))

@@ -2,6 +2,7 @@
 dropping old ones.
 """
 
+from itertools import takewhile
 from typing import Final, NamedTuple
 
 from greenroom.protocol.commit import Summary
@@ -9,6 +10,7 @@ from greenroom.protocol.errors import StoreCorrupt
 from greenroom.protocol.execution import SETTLED, TERMINAL, Status
 from greenroom.storage import concurrency, goals, questions
 from greenroom.storage.keys import (
+    KEY_END,
     NUMBER_MAX,
     SEQ_MAX,
     entry_digest,
@@ -26,6 +28,8 @@ from greenroom.storage.tables import Table, Transaction
 
 AT_REST: Final = SETTLED | {Status.WAITING}
 """Nothing more may be written of these for a long time, so nothing of them is kept in memory."""
+
+_PAGE: Final = 100
 
 
 class Head(NamedTuple):
@@ -109,6 +113,38 @@ def finished(txn: Transaction, entry: bytes) -> tuple[int, int]:
 
 def _finished_range(entry: bytes) -> tuple[bytes, bytes]:
     return finished_key(entry, 0, 0), finished_key(entry, NUMBER_MAX, NUMBER_MAX)
+
+
+def finished_before(txn: Transaction, moment: float, limit: int) -> dict[bytes, int]:
+    """Return how many finished executions of each entry point ended before `moment` (wall UTC
+    seconds), counted in the order of their ends up to `limit` in all. Costs what it returns, and
+    two seeks for each entry point.
+    """
+    found: dict[bytes, int] = {}
+    start = b""
+    while limit > 0 and (first := txn.range(Table.FINISHED, start, KEY_END, 1)):
+        entry = unpack_finished_key(first[0][0])[0]
+        begin, stop = _finished_range(entry)
+        old = 0
+        while limit > 0 and (page := txn.range(Table.FINISHED, begin, stop, min(limit, _PAGE))):
+            due = list(takewhile(lambda item: _ended_before(txn, item[0], moment), page))
+            old += len(due)
+            limit -= len(due)
+            if len(due) < len(page):
+                break
+            begin = page[-1][0] + b"\0"
+        if old:
+            found[entry] = old
+        start = stop + b"\0"
+    return found
+
+
+def _ended_before(txn: Transaction, key: bytes, moment: float) -> bool:
+    ordinal = unpack_finished_key(key)[2]
+    raw = txn.get(Table.SUMMARIES, pack_number(ordinal))
+    if raw is None:
+        raise StoreCorrupt(f"execution number {ordinal} is indexed as finished, without a summary")
+    return unpack_summary(raw)[1].updated_at < moment
 
 
 def drop_oldest(txn: Transaction, entry: bytes, excess: int) -> list[int]:

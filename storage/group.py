@@ -29,6 +29,7 @@ from greenroom.storage.executions import AT_REST, Head
 from greenroom.storage.keys import entry_digest, journal_key, pack_number
 from greenroom.storage.outcomes import applied, duplicate, refused
 from greenroom.storage.records import decode_seq, unpack_summary
+from greenroom.storage.retention import Retention
 from greenroom.storage.sizes import unfit
 from greenroom.storage.store import StoreOptions
 from greenroom.storage.tables import Table, Transaction
@@ -38,8 +39,6 @@ from greenroom.storage.view import (
     View,
 )
 
-PRUNE_EVERY: Final = 100  # finished executions beyond the limit before some are dropped
-_PRUNE_MAX: Final = 2 * PRUNE_EVERY  # dropped by one commit
 _SWEEP_MAX: Final = 256  # records of dropped executions deleted by one group
 _EXPIRE_MAX: Final = 16  # expired claims deleted by one group, beyond as many as it adds
 
@@ -55,7 +54,7 @@ class Group:
         self._heads: dict[int, Head | None] = {}
         self._fences: dict[str, int] = {}
         self._cursors: dict[str, int] = {}
-        self._finished: dict[bytes, tuple[int, int]] = {}
+        self._retention = Retention(txn, view, options, self._forget)
         self._log = EventAppender(txn, view, options)
         self._next_ordinal = view.next_ordinal
         self._state_version = view.state_version
@@ -65,7 +64,6 @@ class Group:
         self._goal = view.goal
         self.applied = 0
         self.claims_evicted = 0
-        self.executions_pruned = 0
 
     def process(self, commit: Commit) -> CommitOutcome:
         """Apply one commit, or say why not; nothing of one that is not applied is put."""
@@ -124,6 +122,18 @@ class Group:
             self._garbage = executions.sweep(self._txn, _SWEEP_MAX)
         self._log.prune(self._cursors)
 
+    def tidy(self) -> bool:
+        """Drop what has stayed its time, a bounded part; say whether there may be more."""
+        more = self._retention.expire(self._now)
+        if self._garbage:
+            self._garbage = executions.sweep(self._txn, _SWEEP_MAX)
+        return more or self._garbage
+
+    @property
+    def executions_pruned(self) -> int:
+        """Finished executions that were dropped, for their number or their age."""
+        return self._retention.pruned
+
     @property
     def events_pruned(self) -> int:
         """Events that left the log."""
@@ -140,7 +150,7 @@ class Group:
         view.trim()
         view.fences.update(self._fences)
         view.cursors.update(self._cursors)
-        view.finished.update(self._finished)
+        self._retention.publish()
         view.next_ordinal = self._next_ordinal
         self._log.publish()
         view.state_version = self._state_version
@@ -300,7 +310,7 @@ class Group:
             if commit.questions:
                 questions.change(txn, ordinal, commit.questions)
         elif commit.delete and head is not None:
-            self._delete(ordinal, head)
+            self._retention.delete(ordinal, head)
         if commit.naming is not None:
             checkpoints.apply(txn, ordinal, commit.naming)
         if commit.timer is not None:
@@ -341,7 +351,7 @@ class Group:
         before = 0 if head is None else head.mark
         mark, counted = 0, 0
         if before or executions.is_terminal(summary.status):
-            counted, mark = self._finished_of(entry)
+            counted, mark = self._retention.finished_of(entry)
             if executions.is_terminal(summary.status):
                 counted, mark = counted + 1, mark + 1
             else:
@@ -359,30 +369,7 @@ class Group:
         seq = commit.expected_seq + 1
         self._heads[ordinal] = Head(commit.execution_id, entry, seq, summary.status, mark)
         if before or mark:
-            self._prune_executions(entry, counted, mark)
-
-    def _finished_of(self, entry: bytes) -> tuple[int, int]:
-        """Return how many finished executions an entry point has, and the newest one's mark."""
-        found = self._finished.get(entry) or self._view.finished.get(entry)
-        return found or executions.finished(self._txn, entry)
-
-    def _prune_executions(self, entry: bytes, counted: int, mark: int) -> None:
-        """Drop the executions of an entry point that finished first, when there are too many."""
-        excess = counted - self._options.results_max
-        if excess >= PRUNE_EVERY:
-            dropped = executions.drop_oldest(self._txn, entry, min(excess, _PRUNE_MAX))
-            self._forget(dropped)
-            counted -= len(dropped)
-            self.executions_pruned += len(dropped)
-        newest = mark or self._finished_of(entry)[1]
-        self._finished[entry] = (counted, newest)
-
-    def _delete(self, ordinal: int, head: Head) -> None:
-        if head.mark:
-            counted, newest = self._finished_of(head.entry)
-            self._finished[head.entry] = (counted - 1, newest)
-        executions.drop(self._txn, ordinal)
-        self._forget([ordinal])
+            self._retention.counted(entry, counted, mark)
 
     def _forget(self, dropped: list[int]) -> None:
         for ordinal in dropped:

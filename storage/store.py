@@ -13,6 +13,7 @@ from greenroom.protocol.limits import (
     EXECUTION_RESULTS_DEFAULT,
     EXECUTION_RESULTS_MAX,
     IDEMPOTENCY_ENTRIES_MAX,
+    RESULT_TTL_S_MAX,
 )
 from greenroom.storage.reader import Reader
 
@@ -27,6 +28,7 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     map_bytes: int = 64 * 1024**3  # address space, not disk: the file grows as it is used
     results_max: int = EXECUTION_RESULTS_DEFAULT  # finished executions kept per entry point
+    results_ttl_s: float | None = None  # age at which a finished execution is dropped; None: never
     events_max: int = EVENTS_KEPT_MAX  # events kept in the log
     idempotency_entries_max: int = IDEMPOTENCY_ENTRIES_MAX
     sync: bool = True  # False can destroy the store at a power loss: for benchmarks only
@@ -41,6 +43,10 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
         ):
             if not low <= value <= high:
                 raise InvalidConfig(f"store option {name} is {value}: choose {low} to {high}")
+        age = self.results_ttl_s
+        if age is not None and not 0 <= age <= RESULT_TTL_S_MAX:
+            text = f"store option results_ttl_s is {age}: choose 0 to {RESULT_TTL_S_MAX:g}, or None"
+            raise InvalidConfig(text)
 
 
 class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,8 +65,8 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store(Protocol):
-    """One open store. `commit`, `raise_fence`, `note_nodes`, `drop_cursor`, `mark_clean` and
-    `probe` belong to the writer's thread, the rest to any.
+    """One open store. `commit`, `raise_fence`, `note_nodes`, `tidy`, `drop_cursor`, `mark_clean`
+    and `probe` belong to the writer's thread, the rest to any.
 
     Every method raises StoreClosed after `close`, and in a process forked from the one that opened
     the store.
@@ -106,6 +112,14 @@ class Store(Protocol):
     def note_nodes(self, stream: str, nodes: tuple[str, ...]) -> None:
         """Remember that every waiting execution of `stream` stands at one of these nodes: a start
         whose graph has all of them need not look at any. Raises StoreUnavailable.
+        """
+        ...
+
+    def tidy(self, now: float) -> bool:
+        """Drop finished executions that are older than `results_ttl_s`, and what is left of those
+        dropped earlier: a bounded part, in one transaction. Says whether there may be more.
+
+        `now` is wall UTC seconds. Raises StoreUnavailable.
         """
         ...
 

@@ -51,6 +51,7 @@ from greenroom.protocol.errors import (
 )
 from greenroom.protocol.execution import SETTLED, ExecutionState
 from greenroom.protocol.goal import Goal
+from greenroom.protocol.limits import TIDY_S_MAX, TIDY_S_MIN
 from greenroom.protocol.messages import WriterMessage
 from greenroom.protocol.stream_messages import Trigger
 from greenroom.storage.reader import Reader
@@ -126,7 +127,8 @@ class Assembly:
         watchdog = Watchdog(self.nodes)
         watchdog.start()
         self._stack.callback(watchdog.stop)
-        options = StoreOptions(results_max=self._config.execution_result_max)
+        age = self._config.execution_result_ttl_seconds
+        options = StoreOptions(results_max=self._config.execution_result_max, results_ttl_s=age)
         self.store = await self.nodes.in_pool(partial(self._store_factory, self._path, options))
         self._stack.callback(self.store.close)
         root = SupervisorSpec(
@@ -147,7 +149,12 @@ class Assembly:
 
     async def _start_system_actors(self) -> None:
         self.writer = await self._spawn(
-            "store_writer", StoreWriter, self.store, self.interest, self._writer_slot
+            "store_writer",
+            StoreWriter,
+            self.store,
+            self.interest,
+            self._writer_slot,
+            _tidy_s(self._config.execution_result_ttl_seconds),
         )
         self._bus.open(self.store, self.nodes)
         self._stack.callback(self._bus.close)
@@ -312,3 +319,8 @@ class Assembly:
     async def _stop_system(self) -> None:
         """The writer is stopped last, and commits first what is in its mailbox."""
         await self.system.stop_async(self._config.shutdown_timeout_s + STOP_MARGIN_S)
+
+
+def _tidy_s(age: float | None) -> float | None:
+    """How often to look for results of that age, in seconds; None when none grows too old."""
+    return None if age is None else min(max(age / 10, TIDY_S_MIN), TIDY_S_MAX)

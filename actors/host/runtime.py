@@ -78,7 +78,7 @@ class AgentRuntime(WorkCalls, PeopleCalls, RecordCalls, SessionCalls, Checkpoint
         check_kind("goal", goal, Goal)
         check_kind("functions", {} if functions is None else functions, Mapping)
         self._registrations = Registrations(graph, goal, functions or {})
-        refuse_unsupported(graph, (), self._config, checkpoint_config, goal)
+        refuse_unsupported(graph, (), checkpoint_config, goal)
         self._checkpoints = checkpoint_config
         self._goal = goal
         self._path = Path(storage_path)

@@ -24,6 +24,7 @@ from greenroom.protocol.messages import (
     NoteNodes,
     RaiseFence,
     StoreProbe,
+    TidyStore,
     WriterMessage,
 )
 from greenroom.protocol.stream_messages import CommitAcks, StoreBack, StreamMessage
@@ -62,7 +63,8 @@ class StoreWriter(Actor[WriterMessage]):
     """Owns every write transaction of one store. Runs on its own thread.
 
     Commits are told with `CommitBatch` (acknowledged with `CommitAcks`) or asked with `CommitNow`.
-    `interest` says who waits for events; they are told only while somebody does. What is in the
+    `interest` says who waits for events; they are told only while somebody does. With `tidy_s`, it
+    drops what is too old each so many seconds. What is in the
     mailbox at an orderly stop is still committed.
     """
 
@@ -71,9 +73,14 @@ class StoreWriter(Actor[WriterMessage]):
     drain_on_stop: ClassVar[bool] = True
 
     def __init__(
-        self, store: Store, interest: EventInterest, slot: WriterSlot | None = None
+        self,
+        store: Store,
+        interest: EventInterest,
+        slot: WriterSlot | None = None,
+        tidy_s: float | None = None,
     ) -> None:
         super().__init__()
+        self._tidy_s = tidy_s
         self._store = store
         self._interest = interest
         self._slot = WriterSlot() if slot is None else slot
@@ -83,6 +90,8 @@ class StoreWriter(Actor[WriterMessage]):
         """The probe that a predecessor had scheduled went with it."""
         if self._store.degraded is not None:
             self._schedule_probe()
+        if self._tidy_s is not None:
+            self.schedule(0.0, TidyStore())
 
     def on_stop(self) -> None:
         """An orderly end: what is unfinished now was not what ended the process."""
@@ -114,6 +123,8 @@ class StoreWriter(Actor[WriterMessage]):
                     answer = self._store.drop_cursor(consumer)
                 case StoreProbe():
                     self._probe()
+                case TidyStore():
+                    self._tidy()
                 case _:
                     assert isinstance(message, Barrier), f"{message!r} must be asked, not told"
         except StoreUnavailable as error:
@@ -124,6 +135,14 @@ class StoreWriter(Actor[WriterMessage]):
             return
         if isinstance(item, Request):
             item.reply.set(answer)
+
+    def _tidy(self) -> None:
+        assert self._tidy_s is not None, "only a writer that tidies tells itself to"
+        more = False
+        try:
+            more = self._store.tidy(self.clock.now())
+        finally:
+            self.schedule(0.0 if more else self._tidy_s, TidyStore())
 
     def _commit_group(self, group: Sequence[CommitBatch | Request[WriterMessage]]) -> None:
         if not group:

@@ -7,7 +7,6 @@ from typing import Final
 import msgspec
 
 from greenroom.protocol.checkpoint import CheckpointConfig
-from greenroom.protocol.config import AgentRuntimeConfig
 from greenroom.protocol.engine.conditions import compile_condition
 from greenroom.protocol.entry_point import EntryPointSpec, TriggerType
 from greenroom.protocol.errors import (
@@ -103,7 +102,6 @@ def missing_functions(graph: GraphSpec, functions: Collection[str] | None) -> li
 def unsupported_settings(
     graph: GraphSpec | None = None,
     entry_points: Iterable[EntryPointSpec] = (),
-    config: AgentRuntimeConfig | None = None,
     checkpoint_config: CheckpointConfig | None = None,
     goal: Goal | None = None,
 ) -> list[UnsupportedSetting]:
@@ -128,8 +126,6 @@ def unsupported_settings(
             found.append(UnsupportedSetting(where + "trigger_type 'timer'", hint))
         elif entry_point.trigger is not TriggerType.EVENT:
             found += _changed(where, entry_point, ("trigger_config",))
-    if config is not None:
-        found += _changed("", config, ("execution_result_ttl_seconds",))
     if checkpoint_config is not None:
         found += checkpoint_config.unsupported()
     if goal is not None:
@@ -140,12 +136,11 @@ def unsupported_settings(
 def refuse_unsupported(
     graph: GraphSpec | None = None,
     entry_points: Iterable[EntryPointSpec] = (),
-    config: AgentRuntimeConfig | None = None,
     checkpoint_config: CheckpointConfig | None = None,
     goal: Goal | None = None,
 ) -> None:
     """Raise the first error of `unsupported_settings`, if there is one."""
-    for error in unsupported_settings(graph, entry_points, config, checkpoint_config, goal):
+    for error in unsupported_settings(graph, entry_points, checkpoint_config, goal):
         raise error
 
 

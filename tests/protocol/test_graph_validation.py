@@ -9,7 +9,6 @@ from greenroom.protocol.checkpoint import (
     DEFAULT_CHECKPOINT_CONFIG,
     CheckpointConfig,
 )
-from greenroom.protocol.config import AgentRuntimeConfig
 from greenroom.protocol.engine.validation import (
     check_graph,
     missing_functions,
@@ -244,10 +243,6 @@ def test_backoff_grows_by_its_factor_up_to_its_maximum() -> None:
             "entry point 't': trigger_config",
         ),
         (
-            {"config": AgentRuntimeConfig(execution_result_ttl_seconds=5.0)},
-            "execution_result_ttl_seconds",
-        ),
-        (
             {"checkpoint_config": CheckpointConfig(include_metrics=False)},
             "checkpoint_config: include_metrics",
         ),
@@ -266,7 +261,6 @@ def test_defaults_are_supported() -> None:
     declared = unsupported_settings(
         chain(async_entry_points=[EntryPointSpec(id="e", entry_node="a", trigger_type="api")]),
         [EntryPointSpec(id="ev", entry_node="a", trigger_type="event", trigger_config={})],
-        AgentRuntimeConfig(),
         DEFAULT_CHECKPOINT_CONFIG,
         Goal(id="g"),
     )

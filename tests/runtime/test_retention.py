@@ -62,3 +62,29 @@ async def test_unfinished_executions_are_never_pruned(lab: Any, new_gate: Any) -
         result = await waiting
         assert result is not None
         assert result.success
+
+
+@pytest.mark.asyncio
+async def test_results_that_are_too_old_leave_and_waiters_get_theirs(lab: Any) -> None:
+    """B27: `execution_result_ttl_seconds` prunes, also what ended before the start."""
+
+    async def work() -> str:
+        return "done"
+
+    async def leaves(runtime: Any, execution_id: str) -> None:
+        async with asyncio.timeout(20):
+            while runtime.get_execution_result("main", execution_id) is not None:
+                result = await runtime.trigger_and_wait("main")
+                assert result.output == {"result": "done"}
+
+    async with lab.runtime({"work": work}) as runtime:
+        old = await runtime.trigger_and_wait("main", idempotency_key="first")
+        assert runtime.get_execution_result("main", old.execution_id) is not None
+    async with lab.runtime({"work": work}, execution_result_ttl_seconds=0.0) as runtime:
+        await leaves(runtime, old.execution_id)
+        assert await runtime.wait_for_completion(old.execution_id) is None
+        assert await runtime.get_run(old.execution_id) is None
+        again = await runtime.trigger("main", idempotency_key="first")
+        assert again == old.execution_id, "the key still answers"
+        newer = await runtime.trigger_and_wait("main")
+        await leaves(runtime, newer.execution_id)
