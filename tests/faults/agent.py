@@ -41,7 +41,8 @@ GOAL = Goal(
     name="Goal",
     description="every execution ends",
     success_criteria=[
-        SuccessCriterion(id="ok", description="ok", metric="success_rate", target="90%")
+        SuccessCriterion(id="ok", description="ok", metric="success_rate", target="90%"),
+        SuccessCriterion(id="replied", metric="function:replied", target="100%"),
     ],
 )
 Serve = Callable[[dict[str, Any], "Reaper"], Coroutine[Any, Any, None]]
@@ -88,8 +89,12 @@ class Functions:
         self._block, self._doze_s = request.get("block", False), request.get("doze_s", 0)
 
     def by_name(self) -> dict[str, Callable[..., Any]]:
-        names = ("receive", "classify", "flaky", "measure", "large", "count", "finish")
+        names = ("receive", "classify", "flaky", "measure", "large", "count", "finish", "replied")
         return {name: getattr(self, name) for name in names}
+
+    def replied(self, output: dict[str, Any]) -> bool:
+        """What the goal asks of every output."""
+        return "reply" in output
 
     def _enter(self, ctx: NodeContext) -> None:
         append(
@@ -100,6 +105,7 @@ class Functions:
             attempt=ctx.attempt,
             pid=os.getpid(),
         )
+        ctx.decide("run", chosen=ctx.node_id)
         self._reaper.reach("entered")
         if ctx.node_id in self._asks:
             ctx.ask(f"{ctx.node_id}?", to=f"said_{ctx.node_id}", schema={"type": "string"})
@@ -320,6 +326,9 @@ async def serve(request: dict[str, Any], reaper: Reaper) -> None:
             await asyncio.Event().wait()  # until it is killed
         total = await runtime.state_manager.read("total", 0)
         append(said, total=total)
+        goal = await runtime.get_goal_progress()
+        append(said, goal=goal["metrics"]["executions_total"])
+        append(said, replied=goal["criteria_status"]["replied"])
     append(said, passed=reaper.passed)
 
 

@@ -123,6 +123,7 @@ class Found:
         self.closed: set[tuple[str, str, int]] = set()
         self.failed_runs: set[tuple[str, str, int, int]] = set()
         self.in_flight: dict[tuple[str, str, int], int] = {}
+        self.decisions: dict[tuple[str, str, int], int] = {}  # by closed run
         self.crashes: dict[str, int] = {}
         self.failures: dict[str, int] = {}
         reader = open_reader(path)
@@ -140,6 +141,8 @@ class Found:
                 assert cause is not None
                 if cause.tick == "node_succeeded":
                     self.closed.add((name, str(cause.node), cause.visit))
+                    noted = len(reader.notes_of_record(one.ordinal, record.seq))
+                    self.decisions[name, str(cause.node), cause.visit] = noted
                 elif cause.tick == "node_errored":
                     self.failed_runs.add((name, str(cause.node), cause.visit, cause.attempt))
             for token in reader.load_state(one.ordinal).tokens.values():

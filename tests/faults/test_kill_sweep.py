@@ -34,6 +34,12 @@ def check_recovered(place, expected, name) -> int:
     assert ended == expected, name
     assert place.heard("total") == [sum(len(text) for text in INPUTS.values())], name
     assert place.problems() == [], name
+    decisions = place.look().decisions
+    assert set(decisions.values()) == {1}, f"{name}: {decisions}"
+    assert place.heard("goal") == [len(INPUTS)], name
+    (replied,) = place.heard("replied")
+    assert replied["met"], name
+    assert len(replied["evidence"]) == len(INPUTS), f"{name}: {replied}"
     return 0 if found is None else len(found.in_flight)
 
 
