@@ -27,9 +27,7 @@ Routers = Mapping[str, tuple[str, ...]]
 
 
 class Position(msgspec.Struct, frozen=True, order=True):
-    """Where a decision or problem stands: execution by execution in the order of acceptance, within
-    one in the order of its steps.
-    """
+    """Where a decision or problem stands: in which execution, at which of its steps."""
 
     ordinal: int
     seq: int
@@ -40,9 +38,7 @@ class Position(msgspec.Struct, frozen=True, order=True):
 
     @classmethod
     def parse(cls, text: object) -> "Position":
-        """Return the position of that text; "" is before everything. Raises InvalidInput."""
-        if text == "":
-            return cls(0, 0, 0)
+        """Return the position of that text. Raises InvalidInput."""
         parts = text.split(".") if isinstance(text, str) and len(text) < _POSITION_CHARS else []
         if len(parts) != len(cls.__struct_fields__) or not all(one.isdecimal() for one in parts):
             raise InvalidInput(f"after is {text!a:.60}: use the position of a decision or problem")

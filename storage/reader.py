@@ -110,12 +110,6 @@ class Reader:
         found = notes.page(self.transaction, ordinal, seq, 0, NODE_NOTES_MAX, last_seq=seq)
         return [(number, note) for _, number, note in found]
 
-    def accepted_after(self, ordinal: int, limit: int = LIST_PAGE_DEFAULT) -> list[StoredExecution]:
-        """Return up to `limit` executions with a higher ordinal, in the order of acceptance."""
-        start, stop = pack_number(ordinal + 1), pack_number(NUMBER_MAX)
-        page = self.transaction.range(Table.SUMMARIES, start, stop, limit)
-        return [self._stored(unpack_number(key), unpack_summary(raw)[1]) for key, raw in page]
-
     def oldest(
         self,
         status: Status,

@@ -9,7 +9,6 @@ from typing import TypeVar
 from greenroom.actors.host.assembly import Assembly
 from greenroom.actors.host.run_queries import (
     RunFilter,
-    check_limit,
     find,
     find_runs,
     read_run,
@@ -22,8 +21,9 @@ from greenroom.actors.host.waiting import may_be_execution
 from greenroom.protocol.decisions import Severity
 from greenroom.protocol.errors import InvalidInput
 from greenroom.protocol.execution import Status
-from greenroom.protocol.limits import LIST_PAGE_DEFAULT, RUNS_LIST_DEFAULT
+from greenroom.protocol.limits import LIST_PAGE_DEFAULT, LIST_PAGE_MAX, RUNS_LIST_DEFAULT
 from greenroom.protocol.runs import Decision, Position, Problem, Run
+from greenroom.protocol.settings import check_integer
 
 Moment = datetime | float
 T = TypeVar("T", Decision, Problem)
@@ -33,9 +33,9 @@ class RecordCalls(ABC):
     """What AgentRuntime offers to whoever asks what was done, and why.
 
     Each call reads the store on a thread of the pool; call it on the loop that runs the nodes.
-    Times are aware datetimes or UTC seconds, both ends included. A search reads the executions
-    that its filters on executions leave (entry point, status, goal, time), so it costs what they
-    are, and not the whole store, when it is narrow.
+    Times are aware datetimes or UTC seconds, both ends included. A search lists the executions that
+    entry point, status, goal and time leave, as `list_sessions` does, and reads those one by one
+    until it has found enough.
     """
 
     @abstractmethod
@@ -53,9 +53,10 @@ class RecordCalls(ABC):
         since: Moment | None = None,
         until: Moment | None = None,
         limit: int = LIST_PAGE_DEFAULT,
-        after: str = "",
+        after: str | None = None,
     ) -> list[Decision]:
-        """Return up to `limit` decisions of nodes and routers, oldest execution first.
+        """Return up to `limit` decisions of nodes and routers: newest execution first, and those of
+        one in the order in which they were made.
 
         `status` is that of the execution. `after` is the `position` of the last one of the page
         before. Raises InvalidInput, RuntimeNotRunning, StoreUnavailable.
@@ -77,7 +78,7 @@ class RecordCalls(ABC):
         since: Moment | None = None,
         until: Moment | None = None,
         limit: int = LIST_PAGE_DEFAULT,
-        after: str = "",
+        after: str | None = None,
     ) -> list[Problem]:
         """Return up to `limit` reported problems. As `decisions`."""
         try:
@@ -129,7 +130,7 @@ class RecordCalls(ABC):
         `before` is the id of the last one of the page before. Raises as `decisions`.
         """
         assembly = self._running()
-        check_limit(limit)
+        check_integer("limit", limit, 1, LIST_PAGE_MAX)
         asked = _filter(None, goal_id, entry_point, status, since, until)
         routers = routers_of(assembly.plan)
         return await assembly.nodes.in_pool(
@@ -141,12 +142,12 @@ class RecordCalls(ABC):
         kind: type[T],
         asked: RunFilter,
         matches: Callable[[T], bool],
-        after: str,
+        after: str | None,
         limit: int,
     ) -> list[T]:
         assembly = self._running()
-        check_limit(limit)
-        behind = Position.parse(after)
+        check_integer("limit", limit, 1, LIST_PAGE_MAX)
+        behind = None if after is None else Position.parse(after)
         routers = routers_of(assembly.plan)
         return await assembly.nodes.in_pool(
             partial(find, assembly.store, kind, asked, routers, matches, behind, limit)

@@ -39,18 +39,21 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     until: float | None = None
 
     def takes(self, stored: StoredExecution) -> bool:
-        """Whether anything of the execution may be asked for."""
+        """Whether the execution is one of those that are asked for."""
         summary = stored.summary
-        if self.until is not None and summary.accepted_at > self.until:
-            return False
-        ended = summary.status in TERMINAL
-        if self.since is not None and ended and summary.updated_at < self.since:
-            return False
         return (
             self.goal_id in (None, summary.goal_id)
             and self.entry_point in (None, summary.entry_point)
             and self.status in (None, summary.status)
         )
+
+    def may_tell(self, stored: StoredExecution) -> bool:
+        """Whether anything of it can lie in the time that is asked for."""
+        summary = stored.summary
+        if self.until is not None and summary.accepted_at > self.until:
+            return False
+        ended = summary.status in TERMINAL
+        return self.since is None or not ended or summary.updated_at >= self.since
 
     def in_time(self, at: float) -> bool:
         """Whether that moment is asked for."""
@@ -89,27 +92,23 @@ def status_of(value: Status | str | None) -> Status | None:
         raise InvalidInput(f"status is {value!a:.60}: use one of {', '.join(Status)}") from None
 
 
-def check_limit(limit: object) -> None:
-    """Raises InvalidInput unless it is a positive int."""
-    if type(limit) is not int or limit < 1:
-        raise InvalidInput(f"limit is {limit!a:.60}: use an integer from 1 on")
-
-
 def find(
     store: Store,
     kind: type[T],
     asked: RunFilter,
     routers: Routers,
     matches: Callable[[T], bool],
-    after: Position,
+    after: Position | None,
     limit: int,
 ) -> list[T]:
-    """Return up to `limit` decisions or problems behind `after`, in the order of `Position`."""
+    """Return up to `limit` decisions or problems behind `after`: newest execution first, and those
+    of one in the order in which they were made.
+    """
     found: list[T] = []
-    for stored in _executions(store, asked, after.ordinal):
-        from_seq = after.seq if stored.ordinal == after.ordinal else 0
-        for one in _told(store, stored, kind, routers, from_seq):
-            if Position.parse(one.position) <= after:
+    for stored in _executions(store, asked, after):
+        here = after if after is not None and after.ordinal == stored.ordinal else None
+        for one in _told(store, stored, kind, routers, 0 if here is None else here.seq):
+            if here is not None and Position.parse(one.position) <= here:
                 continue
             if asked.in_time(one.timestamp.timestamp()) and matches(one):
                 found.append(one)
@@ -127,10 +126,14 @@ def find_runs(
     limit: int,
 ) -> list[Run]:
     """Return up to `limit` runs that were accepted in the time asked for, newest first."""
+    below: int | None = None
+    if before is not None:
+        last = stored_execution(store, before)
+        if last is None:
+            raise InvalidInput(f"before is {before!a:.140}: there is no such run any more")
+        below = last.ordinal
     found: list[Run] = []
-    for stored in _newest_first(store, asked, before):
-        if not asked.takes(stored) or not asked.in_time(stored.summary.accepted_at):
-            continue
+    for stored in _newest_first(store, asked, below, since=asked.since):
         if node is not None:
             state = _state(store, stored)
             if state is None or node not in state.visits:
@@ -169,26 +172,22 @@ def _state(store: Store, stored: StoredExecution) -> ExecutionState | None:
     return store.read(load)
 
 
-def _executions(store: Store, asked: RunFilter, after: int) -> Iterator[StoredExecution]:
-    """In the order of acceptance, from ordinal `after` on."""
+def _executions(
+    store: Store, asked: RunFilter, after: Position | None
+) -> Iterator[StoredExecution]:
+    """Those of which something may be asked for, newest first, the one of `after` included."""
     if asked.session_id is not None:
         stored = stored_execution(store, asked.session_id)
-        if stored is not None and asked.takes(stored):
-            yield stored
-        return
-    below = max(after - 1, 0)
-    while page := store.read(partial(Reader.accepted_after, ordinal=below, limit=_PAGE)):
-        yield from (stored for stored in page if asked.takes(stored))
-        below = page[-1].ordinal
+        found = iter(() if stored is None or not asked.takes(stored) else (stored,))
+    else:
+        found = _newest_first(store, asked, None if after is None else after.ordinal + 1)
+    return (stored for stored in found if asked.may_tell(stored))
 
 
-def _newest_first(store: Store, asked: RunFilter, before: str | None) -> Iterator[StoredExecution]:
-    below: int | None = None
-    if before is not None:
-        stored = stored_execution(store, before)
-        if stored is None:
-            raise InvalidInput(f"before is {before!a:.60}: there is no such run any more")
-        below = stored.ordinal
+def _newest_first(
+    store: Store, asked: RunFilter, below: int | None, *, since: float | None = None
+) -> Iterator[StoredExecution]:
+    """Those that were accepted in time, page by page."""
     while True:
         page = store.read(
             partial(
@@ -197,6 +196,9 @@ def _newest_first(store: Store, asked: RunFilter, before: str | None) -> Iterato
                 entry_point=asked.entry_point,
                 before_ordinal=below,
                 limit=_PAGE,
+                goal_id=asked.goal_id,
+                since=since,
+                until=asked.until,
             )
         )
         if not page:

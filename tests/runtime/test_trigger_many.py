@@ -232,7 +232,7 @@ async def test_a_crash_of_the_stream_neither_tears_nor_doubles_a_batch(
             assert _stored(runtime) == total
         await runtime._assembly.writer.ask(Barrier())
         gate.open()
-        for found in runtime._assembly.store.read(lambda reader: reader.accepted_after(0)):
+        for found in runtime._assembly.store.read(lambda reader: reader.executions()):
             name = found.summary.execution_id
             result = await runtime.wait_for_completion(name, timeout=20)
             assert result.status is Status.COMPLETED

@@ -17,8 +17,8 @@ def claim(make: Any, key: str, digest: bytes = b"d") -> dict[str, Any]:
 
 
 def ids(bench: Any) -> list[str]:
-    found = bench.store.read(lambda reader: reader.accepted_after(0))
-    return [one.summary.execution_id for one in found]
+    found = bench.store.read(lambda reader: reader.executions())
+    return [one.summary.execution_id for one in reversed(found)]
 
 
 def test_all_parts_are_accepted_in_their_order_with_one_sync(bench, make) -> None:
