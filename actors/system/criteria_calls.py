@@ -1,8 +1,8 @@
 """Asking users' functions about the outputs of executions, for the criteria of a goal."""
 
+import asyncio
 import inspect
 import logging
-from asyncio import timeout
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
@@ -89,11 +89,16 @@ class CriteriaCalls:
         if not isinstance(output, dict):
             return failed_answer(NO_OUTPUT)
         try:
-            async with timeout(CRITERION_TIMEOUT_S):
+            async with asyncio.timeout(CRITERION_TIMEOUT_S):
                 value = await self._call(function, output)
         except TimeoutError:
             return failed_answer(f"it took over {CRITERION_TIMEOUT_S:g} s, or timed out itself")
-        except Exception as error:
+        except GeneratorExit:
+            raise  # the loop is closed, and nobody is left to tell
+        except BaseException as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
             logger.warning("the function of criterion %s failed", criterion, exc_info=error)
             return failed_answer(f"{type(error).__name__}: {error}")
         return answer_of(value)

@@ -65,9 +65,9 @@ class OutcomeAggregator(Actor[ConsumerMessage]):
     So a restart loses nothing and counts nothing twice. A goal that the store does not know yet is
     measured from the present end of the log on. The aggregator's own events change no count.
 
-    Users' functions never run here: before a page is folded, those that its executions are to be
-    judged by are asked for all of it, and their answers come as a message. Until then the log is
-    not read further. Answers are kept in memory only: a restart asks again.
+    Users' functions never run here: they are asked about all executions of a page that completed,
+    and their answers come as a message. Until then the log is folded as far as the first of these.
+    Answers are kept in memory only: a restart asks again.
     """
 
     messages = ConsumerMessage
@@ -147,18 +147,20 @@ class OutcomeAggregator(Actor[ConsumerMessage]):
         while True:
             page = consumer.page()
             unknown = self._unknown(page)
-            if unknown:
-                if self._folded and not await self._commit():
-                    return _Work.FAILED
-                self._ask(unknown)
-                return _Work.WAITING
             for seq, body in page:
+                if unknown and seq == unknown[0][0]:
+                    break
                 if body.type in FOLDED and fold_event(
                     self._fold, body, partial(self._data_of, seq, body), partial(self._judge, seq)
                 ):
                     self._folded += 1
                     self._hops = max(self._hops, body.hops)
                 consumer.seen = seq
+            if unknown:
+                if self._folded and not await self._commit():
+                    return _Work.FAILED
+                self._ask(unknown)
+                return _Work.WAITING
             last = len(page) < CONSUMER_PAGE_EVENTS
             many = consumer.seen - consumer.cursor >= AGGREGATOR_EVENTS_MAX
             if (many or (last and self._folded)) and not await self._commit():

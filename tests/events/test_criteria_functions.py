@@ -123,6 +123,29 @@ async def test_more_than_a_page_is_asked_for_part_by_part(rig: Any) -> None:
 
 
 @pytest.mark.asyncio
+async def test_executions_that_complete_meanwhile_do_not_hold_back_the_others(rig: Any) -> None:
+    """Each answer is counted when it is there, also while others are asked for without end."""
+    answered = threading.Semaphore(0)
+    entered = threading.Semaphore(0)
+
+    def judge(output: dict[str, Any]) -> bool:
+        entered.release()
+        return answered.acquire(timeout=20)
+
+    _, handle = await start(rig, judge)
+    await complete(rig, {"n": 0})
+    waiting = asyncio.ensure_future(handle.caught_up())
+    for number in range(1, 4):  # one more is there whenever an answer comes
+        assert await asyncio.to_thread(entered.acquire, True, 20)
+        await complete(rig, {"n": number})
+        answered.release()
+    await waiting
+    answered.release()
+    await handle.caught_up()
+    assert handle._fold().tallies["c"].seen == 4
+
+
+@pytest.mark.asyncio
 async def test_a_function_that_hangs_stops_nobody_but_the_count(rig: Any) -> None:
     """What was folded before it is stored; who asks for everything waits for it."""
     release, entered = threading.Event(), threading.Event()
@@ -137,11 +160,12 @@ async def test_a_function_that_hangs_stops_nobody_but_the_count(rig: Any) -> Non
     waiting = [asyncio.ensure_future(handle.caught_up()) for _ in range(2)]
     await asyncio.to_thread(entered.wait, 20)
     assert await handle.record_constraint_violation("rule") > 0
-    assert handle.get_stats()["total_decisions"] == 500  # the page before it
+    assert handle.get_stats()["total_decisions"] == 600
+    assert handle.latest_progress()["metrics"]["executions_total"] == 0
     assert not any(one.done() for one in waiting)
     release.set()
     await asyncio.gather(*waiting)
-    assert handle.get_stats()["total_decisions"] == 600
+    assert handle.latest_progress()["metrics"]["executions_total"] == 1
     assert (await status_of(handle))["met"]
 
 
@@ -150,6 +174,8 @@ async def test_a_function_that_hangs_stops_nobody_but_the_count(rig: Any) -> Non
     ("answer", "why"),
     [
         (ValueError("broken"), "ValueError: broken"),
+        (SystemExit(3), "SystemExit: 3"),
+        (asyncio.CancelledError("odd"), "CancelledError: odd"),
         ("yes", "neither a bool nor a number"),
         (None, "neither a bool nor a number"),
     ],
@@ -162,7 +188,7 @@ async def test_a_function_without_an_answer_counts_as_none_and_says_why(
     def judge(output: dict[str, Any]) -> Any:
         if output["n"]:
             return True
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return answer
 

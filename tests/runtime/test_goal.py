@@ -108,6 +108,24 @@ async def test_criteria_are_measured_on_what_was_done(lab: Any) -> None:
 
 
 @pytest.mark.asyncio
+async def test_progress_and_the_goal_itself_are_events_when_they_change(lab: Any) -> None:
+    """B5: the reference never says that a goal was achieved, and its progress only when asked."""
+    rate = criterion("rate", "executions_completed", 2)
+    goal = Goal(id="goal", success_criteria=[rate])
+    async with lab.runtime(FUNCTIONS, NODES, goal=goal) as runtime:
+        told = []
+        for question in ("cats", "wrong", "hard", "is it"):
+            await runtime.trigger_and_wait("main", {"question": question})
+            await runtime.outcome_aggregator.caught_up()
+            progress = runtime.event_bus.get_history("goal_progress")
+            achieved = runtime.event_bus.get_history("goal_achieved")
+            told.append((len(progress), progress[0].data["progress"], len(achieved)))
+    assert told == [(1, 0.5, 0), (1, 0.5, 0), (2, 1.0, 1), (2, 1.0, 1)]
+    assert achieved[0].data == {"goal_id": "goal", "progress": 1.0}
+    assert achieved[0].seq > progress[1].seq > 0
+
+
+@pytest.mark.asyncio
 async def test_metrics_arrive_also_with_outputs_that_are_too_large_for_their_event(
     lab: Any,
 ) -> None:
