@@ -24,6 +24,7 @@ from greenroom.storage.reader import Reader
 
 AGENT = str(Path(__file__).with_name("agent.py"))
 EFFECTS_AGENT = str(Path(__file__).with_name("effects_agent.py"))
+ALL_WAITS_AGENT = str(Path(__file__).with_name("all_waits_agent.py"))
 CLOSING = ("node_succeeded", "node_errored")
 
 
@@ -170,6 +171,19 @@ def effects_zygote() -> Iterator[Zygote]:
     one = Zygote(EFFECTS_AGENT)
     yield one
     one.close()
+
+
+@pytest.fixture(scope="session")
+def waits_zygote() -> Iterator[Zygote]:
+    one = Zygote(ALL_WAITS_AGENT)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def new_waits_place(tmp_path: Path, waits_zygote: Zygote) -> Any:
+    """Makes a place for the agent with everything that waits."""
+    return lambda name: Place(tmp_path / str(name), waits_zygote)
 
 
 @pytest.fixture

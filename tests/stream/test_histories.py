@@ -1,0 +1,330 @@
+"""Random histories of several executions over a store: what must hold whatever happens.
+
+Nothing is simulated but the world: the engine decides, the real maker of commits encodes, the
+store in memory checks and applies, and what it holds is compared with what is live.
+"""
+
+from typing import Any
+
+import msgspec
+from hypothesis import event, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from greenroom.actors.stream.commits import CommitMaker
+from greenroom.actors.stream.live import Live
+from greenroom.actors.stream.recovery import load
+from greenroom.protocol.commit import OutcomeKind
+from greenroom.protocol.effects import (
+    EffectChange,
+    EffectOutcome,
+    EffectPolicy,
+    EffectRecord,
+    slot_of,
+)
+from greenroom.protocol.engine.advance import advance
+from greenroom.protocol.engine.due import due_at
+from greenroom.protocol.engine.plan import compile_plan
+from greenroom.protocol.engine.ticks import (
+    Accept,
+    Answer,
+    Cancel,
+    Conflicted,
+    Dispatch,
+    Due,
+    Hold,
+    NodeErrored,
+    NodeSucceeded,
+    Pause,
+    Progressed,
+    Recover,
+    Resume,
+    Tick,
+)
+from greenroom.protocol.execution import TERMINAL, Accepted, ExecutionState, Phase, Status, Token
+from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
+from greenroom.protocol.patch import apply
+from greenroom.protocol.questions import AskedQuestion
+from greenroom.protocol.values import encode_value
+from greenroom.storage import journal
+from greenroom.storage.check import check
+from greenroom.storage.memory_store import MemoryStore
+
+ENTRY = "main"
+GRAPH = GraphSpec(
+    id="graph",
+    entry_node="work",
+    terminal_nodes=["end"],
+    pause_nodes=["review"],
+    max_steps=12,
+    nodes=[
+        NodeSpec(id="work", max_retries=2, backoff_initial_s=5.0, max_node_visits=0),
+        NodeSpec(id="route", node_type="router", route_on="way", max_node_visits=0,
+                 routes={"review": "review", "again": "work", "default": "quick"}),
+        NodeSpec(id="review", max_retries=1, max_node_visits=2),
+        NodeSpec(id="quick", max_retries=3, backoff_initial_s=0.0, max_node_visits=3),
+        NodeSpec(id="end"),
+    ],
+    edges=[
+        EdgeSpec(id="w-r", source="work", target="route", condition="on_success"),
+        EdgeSpec(id="w-q", source="work", target="quick", condition="on_failure"),
+        EdgeSpec(id="r-e", source="review", target="end"),
+        EdgeSpec(id="q-e", source="quick", target="end", condition="conditional",
+                 condition_expr="way != 'again'"),
+        EdgeSpec(id="q-w", source="quick", target="work", condition="conditional",
+                 condition_expr="way == 'again'"),
+    ],
+)  # fmt: skip
+WAYS = st.sampled_from(["review", "again", "quick", "nowhere"])
+POLICIES = st.sampled_from(list(EffectPolicy))
+RESTING = (Status.WAITING, Status.PAUSED, Status.HELD, *TERMINAL)
+
+
+def encoded(value: Any) -> msgspec.Raw:
+    return msgspec.Raw(encode_value(value))
+
+
+class Histories(RuleBasedStateMachine):
+    """Up to six executions; every rule is one thing that may happen to one of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1_000.0
+        self.commits = 0
+        self.plan = compile_plan(GRAPH)
+        self.store = MemoryStore()
+        self.live: dict[str, Live] = {}
+        self.ended: dict[str, ExecutionState] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        fence = self.store.raise_fence(ENTRY)
+        self.maker = CommitMaker(ENTRY, fence, self.plan.digest, self.store)
+
+    def teardown(self) -> None:
+        self.come_to_rest()
+        for live in self.live.values():
+            assert live.state.status in RESTING, live.state
+            event(f"at rest as {live.state.status}")
+        assert check(self.store) == []
+        self.store.close()
+
+    # --- one tick, through everything that a stream does with it
+
+    def tick(self, live: Live, tick: Tick) -> bool:
+        before = None if live.state is None else live.state.status
+        transition = advance(self.plan, live.state, tick, self.now)
+        if transition is None:
+            return False
+        self.commits += 1
+        commit = self.maker.step(self.commits, live, transition, self.now)
+        (outcome,) = self.store.commit([commit], self.now)
+        assert outcome.kind is OutcomeKind.APPLIED, outcome
+        live.ordinal = outcome.ordinal
+        live.state = apply(live.state, transition.patch, commit.expected_seq + 1)
+        seen(before, live.state.status, transition.cause.tick)
+        fits(live.state)
+        return True
+
+    def come_to_rest(self) -> None:
+        """Let everything run on that can, without a person and without waiting."""
+        for live in self.live.values():
+            for _ in range(10 * GRAPH.max_steps):
+                state = live.state
+                if state.status in RESTING:
+                    break
+                token_id, token = next(iter(state.tokens.items()))
+                if token.phase is Phase.RUNNING:
+                    assert self.tick(live, success(token_id, token, {"way": encoded("quick")}))
+                elif state.status is Status.QUEUED:
+                    assert self.tick(live, Dispatch(token_id))
+                else:
+                    self.now = max(self.now, due_at(state))
+                    assert self.tick(live, Due(permit=True))
+
+    def one(self, data: st.DataObject) -> Live:
+        """One of them; those that have ended seldom, because little can happen to them."""
+        going = [name for name, one in self.live.items() if one.state.status not in TERMINAL]
+        ended = data.draw(st.integers(0, 9)) == 0
+        return self.live[
+            data.draw(st.sampled_from(sorted(self.live) if ended or not going else going))
+        ]
+
+    # --- what may happen
+
+    @initialize(permit=st.booleans())
+    def begin(self, permit: bool) -> None:
+        self.accept(permit)
+
+    @rule(permit=st.booleans())
+    def accept(self, permit: bool) -> None:
+        if len(self.live) == 6:
+            return
+        name = f"e{len(self.live)}"
+        accepted = Accepted(
+            execution_id=name,
+            entry_point=ENTRY,
+            entry_node=GRAPH.entry_node,
+            graph_id=GRAPH.id,
+            goal_id="goal",
+            correlation_id=name,
+            accepted_at=self.now,
+        )
+        live = self.live[name] = Live(name)
+        tick = Accept(accepted=accepted, memory={"way": encoded("quick")}, permit=permit)
+        assert self.tick(live, tick)
+
+    @rule()
+    def permits_are_there(self) -> None:
+        for live in self.live.values():
+            if live.state.status is Status.QUEUED:
+                (token_id,) = live.state.tokens
+                assert self.tick(live, Dispatch(token_id))
+
+    @rule(data=st.data(), way=WAYS, ask=st.integers(0, 2), sleep=st.sampled_from([None, 3.0]))
+    def succeed(self, data: st.DataObject, way: str, ask: int, sleep: float | None) -> None:
+        live = self.one(data)
+        until = None if sleep is None else self.now + sleep
+        asked = tuple(AskedQuestion(prompt="Which way?", to="way") for _ in range(ask))
+        for token_id, token in running(live):
+            outputs = {"way": encoded(way)}
+            tick = success(token_id, token, outputs, sleep_until=until, questions=asked)
+            assert self.tick(live, tick)
+            assert not self.tick(live, tick), "the same end counts once"
+
+    @rule(data=st.data(), retryable=st.booleans())
+    def fail(self, data: st.DataObject, retryable: bool) -> None:
+        live = self.one(data)
+        for token_id, token in running(live):
+            tick = NodeErrored(
+                token_id, token.visit, token.attempt, "broken", ("ValueError",), 1, retryable
+            )
+            assert self.tick(live, tick)
+            assert not self.tick(live, tick), "the same end counts once"
+
+    @rule(data=st.data())
+    def lose_a_race(self, data: st.DataObject) -> None:
+        live = self.one(data)
+        for token_id, token in running(live):
+            assert self.tick(live, Conflicted(token_id, token.visit, token.attempt, ("key",)))
+
+    @rule(data=st.data(), policy=POLICIES, done=st.booleans(), occurrence=st.integers(1, 2))
+    def record_an_effect(
+        self, data: st.DataObject, policy: EffectPolicy, done: bool, occurrence: int
+    ) -> None:
+        live = self.one(data)
+        outcome = EffectOutcome.DONE if done else EffectOutcome.BEGUN
+        value = encoded(1) if done else None
+        record = EffectRecord(policy, outcome, b"digest", value)
+        for token_id, token in running(live):
+            changes = (EffectChange(slot_of("send", occurrence), record),)
+            self.tick(live, Progressed(token_id, token.visit, token.attempt, changes))
+
+    @rule(seconds=st.sampled_from([0.5, 2.0, 10.0]), permit=st.booleans())
+    def time_passes(self, seconds: float, permit: bool) -> None:
+        self.now += seconds
+        for live in self.live.values():
+            due = due_at(live.state)
+            was_due = due is not None and due <= self.now
+            assert self.tick(live, Due(permit=permit)) == was_due
+
+    @rule(data=st.data(), way=WAYS, permit=st.booleans())
+    def answer(self, data: st.DataObject, way: str, permit: bool) -> None:
+        live = self.one(data)
+        for number in list(live.state.questions)[:1]:
+            tick = Answer(
+                number=number, value=encoded(way), digest=b"digest", by=None, permit=permit
+            )
+            assert self.tick(live, tick)
+            assert not self.tick(live, tick), "an answer counts once"
+
+    @rule(data=st.data())
+    def pause(self, data: st.DataObject) -> None:
+        live = self.one(data)
+        may = live.state.status in (Status.QUEUED, Status.RUNNING, Status.WAITING)
+        assert self.tick(live, Pause("for a while")) == may
+
+    @rule(data=st.data(), way=st.none() | WAYS)
+    def resume(self, data: st.DataObject, way: str | None) -> None:
+        live = self.one(data)
+        self.tick(live, Resume({} if way is None else {"way": encoded(way)}))
+
+    @rule(data=st.data(), hold=st.booleans(), chance=st.integers(0, 3))
+    def stop(self, data: st.DataObject, hold: bool, chance: int) -> None:
+        if chance:
+            return
+        live = self.one(data)
+        ended = live.state.status in TERMINAL
+        if hold:
+            held = live.state.status is Status.HELD
+            assert self.tick(live, Hold("odd")) == (not ended and not held)
+        else:
+            assert self.tick(live, Cancel("enough")) == (not ended)
+
+    @rule(process=st.booleans(), permit=st.booleans())
+    def crash(self, process: bool, permit: bool) -> None:
+        """Nothing in memory is left, and the next owner takes up what runs."""
+        self.restart()
+        for name, old in list(self.live.items()):
+            found = self.store.read(lambda reader, name=name: load(
+                name, ENTRY, reader, also_ended=True
+            ))  # fmt: skip
+            assert found is not None
+            assert found.state == old.state
+            self.live[name] = found
+            flying = any(True for _ in running(found))
+            assert self.tick(found, Recover(process_death=process, permit=permit)) == flying
+
+    @invariant()
+    def the_journal_folds_to_what_is_live(self) -> None:
+        for live in self.live.values():
+            if live.state is not None:
+                stored = self.store.read(
+                    lambda reader, live=live: journal.fold(reader.transaction, live.ordinal)
+                )
+                assert stored == live.state
+
+
+def success(token_id: int, token: Token, outputs: dict[str, Any], **more: Any) -> NodeSucceeded:
+    return NodeSucceeded(token_id, token.visit, token.attempt, outputs, 1, **more)
+
+
+def running(live: Live) -> list[tuple[int, Token]]:
+    if live.state.status is not Status.RUNNING:
+        return []
+    return [one for one in live.state.tokens.items() if one[1].phase is Phase.RUNNING]
+
+
+def seen(before: Status | None, after: Status, cause: str) -> None:
+    """A change of status is one of those in the documentation."""
+    event(f"{before} -> {after} by {cause}")
+
+
+def fits(state: ExecutionState) -> None:
+    """Statuses, phases, questions and effects belong together: nothing is ever stuck."""
+    phases = [token.phase for token in state.tokens.values()]
+    match state.status:
+        case Status.RUNNING:
+            assert phases in ([Phase.RUNNING], [Phase.BACKOFF])
+        case Status.WAITING:
+            assert phases in ([Phase.BACKOFF], [Phase.SLEEPING], [Phase.ASKING])
+            assert phases == [Phase.ASKING] or due_at(state) is not None
+        case Status.COMPLETED:
+            assert phases == []
+        case _:
+            assert phases == [Phase.READY]
+    asking = {one.token for one in state.questions.values()}
+    assert asking <= set(state.tokens)
+    assert set(state.effects) <= set(state.tokens)
+    if Phase.ASKING in phases:
+        assert asking
+    if state.status in TERMINAL:
+        assert not state.questions
+    for token in state.tokens.values():
+        if token.phase in (Phase.SLEEPING, Phase.ASKING):
+            assert token.ended is not None
+    assert state.steps == sum(state.visits.values()) <= GRAPH.max_steps
+
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
