@@ -20,7 +20,8 @@ GreenroomError
 |  |- MailboxOverflow  ActorStopped  AskTimedOut
 |  |- PoisonMessage  UnknownMessage  SupervisionFailed
 |- StateAccessError -> IsolationError  KeyNotAllowed
-|- NodeFailed  PortInUse
+|- NodeFailed -> NonRetryable  NodeTimedOut   (node_errors.py)
+|- PortInUse
 |- OutcomeUnknown  EffectNotDone  StaleNodeRun   (effect_errors.py)
 """
 
@@ -380,7 +381,7 @@ class KeyNotAllowed(StateAccessError, PermissionError):
 
 
 class NodeFailed(GreenroomError):
-    """Raised by user code to fail a node. A subclass with `retryable = False` allows no retry."""
+    """Raised or returned by user code to fail a node; `retryable` False allows no retry."""
 
     code = "node_failed"
     retryable = True

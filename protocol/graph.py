@@ -42,11 +42,17 @@ class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     the value, then "default"; with neither by "success" or "failure".
 
     `max_retries` is the number of attempts in all: 0 and 1 both mean one. `retry_on` names errors
-    (class names or codes) that are worth another attempt; empty means every error. The wait before
-    attempt n + 1 is `backoff_initial_s * backoff_factor ** (n - 1)`, at most `backoff_max_s`
-    seconds. `max_node_visits` 0 means no limit; `nullable_output_keys` may be missing from the
-    output and are reset on every new visit. `inline` calls a plain function on the nodes'
-    loop itself: only for short code that never waits.
+    (class names, those of base classes too, or codes) that are worth another attempt; empty means
+    every error. `no_retry_on` names those that are not, and wins. An error whose `retryable` is
+    False (NonRetryable) never is. The wait before attempt n + 1 is
+    `backoff_initial_s * backoff_factor ** (n - 1)`, at most `backoff_max_s` seconds; with
+    `backoff_jitter` up to that share of it (0 to 1) is left out, so that those who failed together
+    do not come again together. The share is a hash of execution, node, visit and failure: it is
+    the same whoever asks. What is not retried follows an edge for failures, if there is one.
+
+    `max_node_visits` 0 means no limit; `nullable_output_keys` may be missing from the output and
+    are reset on every new visit. `inline` calls a plain function on the nodes' loop itself: only
+    for short code that never waits.
 
     An attempt that takes longer than `timeout_s` seconds has failed with NodeTimedOut, and what it
     returns later is refused. It is counted from the commit that starts the attempt; 0 fails at
@@ -70,9 +76,11 @@ class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     route_on: str | None = None
     max_retries: int = ATTEMPTS_DEFAULT
     retry_on: list[str] = []
+    no_retry_on: list[str] = []
     backoff_initial_s: float = BACKOFF_INITIAL_S_DEFAULT
     backoff_factor: float = BACKOFF_FACTOR_DEFAULT
     backoff_max_s: float = BACKOFF_S_DEFAULT_MAX
+    backoff_jitter: float = 0.0
     max_node_visits: int = 1
     inline: bool = False
     timeout_s: float | None = None

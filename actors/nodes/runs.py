@@ -90,8 +90,11 @@ class Running:
     def success(self, value: object, now: float) -> NodeResult:
         """Return the result of a function that returned `value`, with all that it buffered.
 
-        Raises as `encode_outputs`, InvalidInput when it answered what it asked.
+        A returned error is a failure, as if it had been raised. Raises as `encode_outputs`,
+        InvalidInput when it answered what it asked.
         """
+        if isinstance(value, Exception):
+            return self.failure(value, now)
         run, buffer = self.run, self.buffer
         outputs, route = encode_outputs(self.plan, value)
         if buffer:

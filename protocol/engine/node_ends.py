@@ -12,7 +12,7 @@ from greenroom.protocol.engine.due import is_due
 from greenroom.protocol.engine.going_on import sleep
 from greenroom.protocol.engine.outputs import output_fault
 from greenroom.protocol.engine.plan import Plan, PlanNode
-from greenroom.protocol.engine.retry import may_retry, note_failure, rerun, retry
+from greenroom.protocol.engine.retry import backoff_s, may_retry, note_failure, rerun, retry
 from greenroom.protocol.engine.routing import choose, route_label
 from greenroom.protocol.engine.text import bounded_text
 from greenroom.protocol.engine.ticks import Conflicted, NodeErrored, NodeSucceeded, Progressed
@@ -23,8 +23,8 @@ from greenroom.protocol.errors import InvalidValue, StateConflict
 from greenroom.protocol.events import EventType
 from greenroom.protocol.execution import ExecutionState, Phase, Status, Token
 from greenroom.protocol.limits import CONFLICT_RUNS_MAX
+from greenroom.protocol.node_errors import NodeTimedOut
 from greenroom.protocol.patch import Cause
-from greenroom.protocol.time_errors import NodeTimedOut
 
 _STATE_CONFLICT: Final = EventType.STATE_CONFLICT.value
 _CONFLICT_KEYS_SHOWN: Final = 16
@@ -217,7 +217,7 @@ def _fail(
         draft.stop(Status.FAILED, broken_rule)
         return
     if again:
-        retry(draft, token_id, failed, node.spec.backoff_s(failures))
+        retry(draft, token_id, failed, backoff_s(node, draft.accepted.execution_id, failed))
         return
     draft.tokens[token_id] = failed
     output = {"error": msgspec.Raw(encode(error))}

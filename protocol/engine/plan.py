@@ -194,6 +194,7 @@ def _digest(graph: GraphSpec, constraints: Sequence[PlanConstraint]) -> bytes:
                 [node.backoff_initial_s, node.backoff_factor, node.backoff_max_s],
                 node.max_node_visits,
                 node.timeout_s,
+                [node.no_retry_on, node.backoff_jitter],
             ]
             for node in graph.nodes
         ),

@@ -1,5 +1,6 @@
 """What a failed node run leads to: another attempt now, one later, or the failure of the node."""
 
+from hashlib import blake2b
 from typing import Final
 
 from greenroom.protocol.engine.draft import Draft
@@ -14,10 +15,13 @@ _NODE_FAILED: Final = EventType.NODE_FAILED.value
 def may_retry(node: PlanNode, failures: int, error_types: tuple[str, ...], retryable: bool) -> bool:
     """Say whether the node gets another attempt after its `failures`-th failure.
 
-    `max_retries` counts attempts. `retry_on`, unless empty, must name one of `error_types`.
+    `max_retries` counts attempts. `retry_on`, unless empty, must name one of `error_types`, and
+    `no_retry_on` may name none.
     """
     spec = node.spec
     if not retryable or failures >= spec.attempts_max:
+        return False
+    if spec.no_retry_on and any(one in spec.no_retry_on for one in error_types):
         return False
     return not spec.retry_on or any(one in spec.retry_on for one in error_types)
 
@@ -35,6 +39,18 @@ def note_failure(
         "will_retry": will_retry,
     }
     draft.event(_NODE_FAILED, token.node, data)
+
+
+def backoff_s(node: PlanNode, execution_id: str, token: Token) -> float:
+    """Return how long the next attempt has to wait; the token's `failures` are counted already."""
+    spec = node.spec
+    wait_s = spec.backoff_s(token.failures)
+    if not spec.backoff_jitter:
+        return wait_s
+    # Not random: whoever decides this again must decide the same.
+    text = f"{execution_id}/{token.node}/{token.visit}/{token.failures}"
+    share = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") / 2**64
+    return wait_s * (1 - spec.backoff_jitter * share)
 
 
 def retry(draft: Draft, token_id: int, token: Token, wait_s: float) -> None:

@@ -253,15 +253,19 @@ def _node_problems(node: NodeSpec, graph: GraphSpec) -> Iterator[str]:
         ("backoff_initial_s", node.backoff_initial_s, 0, BACKOFF_S_MAX),
         ("backoff_max_s", node.backoff_max_s, 0, BACKOFF_S_MAX),
         ("backoff_factor", node.backoff_factor, 1, BACKOFF_FACTOR_MAX),
+        ("backoff_jitter", node.backoff_jitter, 0, 1),
     ):
         if not low <= value <= high:
             yield f"{where}{field} is {value}: use {low:g} to {high:g}"
     if node.timeout_s is not None and not 0 <= node.timeout_s <= TIMEOUT_S_MAX:
         yield f"{where}timeout_s is {node.timeout_s}: use 0 to {TIMEOUT_S_MAX:g}, or None for none"
-    for field in ("input_keys", "output_keys", "nullable_output_keys", "retry_on"):
+    for field in ("input_keys", "output_keys", "nullable_output_keys", "retry_on", "no_retry_on"):
         keys: list[str] = getattr(node, field)
         if not all(keys) or len(set(keys)) != len(keys):
             yield f"{where}{field} has an empty or repeated entry: {keys}"
+    torn = sorted(set(node.retry_on) & set(node.no_retry_on))
+    if torn:
+        yield f"{where}{torn} are in retry_on and in no_retry_on: leave them out of one"
     stray = sorted(set(node.nullable_output_keys) - set(node.output_keys))
     if stray:
         yield f"{where}nullable_output_keys {stray} are not among its output_keys"

@@ -68,6 +68,7 @@ from greenroom.protocol.execution import Status
 from greenroom.protocol.goal import Constraint, Goal, SuccessCriterion
 from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.isolation import IsolationLevel, StateScope
+from greenroom.protocol.node_errors import NodeTimedOut, NonRetryable
 from greenroom.protocol.people_errors import ExecutionNotFound, InvalidAnswer, NotResumable
 from greenroom.protocol.questions import AnswerOutcome, Question, QuestionEnding
 from greenroom.protocol.rate_limit import RateLimit
@@ -132,6 +133,8 @@ __all__ = [
     "NodeFailed",
     "NodeNotFound",
     "NodeSpec",
+    "NodeTimedOut",
+    "NonRetryable",
     "NotDeletable",
     "NotResumable",
     "Option",

@@ -268,3 +268,42 @@ def test_the_end_of_a_run_is_ignored_in_a_backoff(start):
     run.fail()
     assert run.tick(NodeErrored(run.token_id, 1, 1, "x", (), 1)) is None
     assert run.tick(NodeSucceeded(run.token_id, 1, 1, {}, 1)) is None
+
+
+@pytest.mark.parametrize(
+    ("no_retry_on", "types", "again"),
+    [
+        (["OSError"], ("ConnectionError", "OSError", "Exception"), False),
+        (["OSError"], ("ValueError", "Exception"), True),
+        (["node_failed"], ("NodeFailed", "Exception", "node_failed"), False),
+    ],
+)
+def test_no_retry_on_names_what_is_not_worth_another_attempt(start, no_retry_on, types, again):
+    """Any class of the MRO, or a code; it wins over an empty retry_on, which names all."""
+    run = start([now_node(no_retry_on=no_retry_on)])
+    run.fail(types=types)
+    assert (run.known.status is Status.RUNNING) == again
+    both = start([now_node(no_retry_on=no_retry_on, retry_on=["Exception"])])
+    both.fail(types=types)
+    assert (both.known.status is Status.RUNNING) == again
+
+
+def waits(start, **fields):
+    run = start([NodeSpec(id="a", max_retries=60, backoff_factor=1.0, **fields)])
+    found = []
+    for _ in range(50):
+        run.fail()
+        found.append(run.token.due - run.now)
+        run.come_due(permit=True)
+    return found
+
+
+def test_jitter_leaves_out_a_share_of_each_wait_and_is_the_same_for_the_same_failure(start):
+    """Spread over the whole share, and told by a hash: deciding twice gives the same times."""
+    found = waits(start, backoff_initial_s=8.0, backoff_jitter=0.5)
+    assert found == waits(start, backoff_initial_s=8.0, backoff_jitter=0.5)
+    assert all(4.0 <= wait <= 8.0 for wait in found)
+    assert len(set(found)) == 50
+    assert min(found) < 4.5
+    assert max(found) > 7.5
+    assert set(waits(start, backoff_initial_s=8.0)) == {8.0}
