@@ -40,6 +40,7 @@ class EventType(StrEnum):
     EDGE_ERROR = "edge_error"
     CLIENT_INPUT_REQUESTED = "client_input_requested"
     QUESTION_ANSWERED = "question_answered"
+    QUESTION_EXPIRED = "question_expired"
     QUESTION_CLOSED = "question_closed"
     STATE_CHANGED = "state_changed"
     STATE_CONFLICT = "state_conflict"

@@ -75,6 +75,7 @@ RATE_PER_S_MAX: Final = 30 * 24 * 3600.0
 QUESTIONS_OPEN_MAX: Final = 100  # of one execution
 PROMPT_CHARS_MAX: Final = 16_384
 ANSWER_SCHEMA_BYTES_MAX: Final = 64 * 1024
+ANSWER_DEFAULT_BYTES_MAX: Final = 64 * 1024
 PERSON_CHARS_MAX: Final = 128  # of an assignee, and of who answered
 QUESTIONS_PAGE_MAX: Final = 1_000
 

@@ -18,6 +18,7 @@ class QuestionEnding(StrEnum):
     """How a question was closed."""
 
     ANSWERED = "answered"
+    EXPIRED = "expired"  # its deadline passed; the default was taken, if it had one
     CLOSED = "closed"  # its execution ended without waiting for the answer
 
 
@@ -27,18 +28,23 @@ class AnswerOutcome(StrEnum):
     ACCEPTED = "accepted"  # durable, and its execution goes on when all its questions are answered
     DUPLICATE = "duplicate"  # answered before, with an equal value: nothing changed, all is well
     CONFLICTING = "conflicting"  # answered before, with another value, which stands
+    LATE = "late"  # the question had expired, and its default was taken if it had one
     CLOSED = "closed"  # too late: the execution ended without it
     UNKNOWN = "unknown"  # there is no such question, or its execution was pruned
 
 
 class AskedQuestion(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
-    """A question as a node run buffers it. `schema` is an encoded JSON Schema."""
+    """A question as a node run buffers it. `schema` is an encoded JSON Schema; `default` is taken
+    for an answer when the deadline (wall UTC seconds) passes without one.
+    """
 
     prompt: str
     to: str  # the key of execution memory that the answer is stored under
     schema: OptionalRaw = None
     assignee: str | None = None
     effect: str | None = None  # slot of the effect that it is about; `to` is empty then
+    deadline: float | None = None
+    default: OptionalRaw = None
 
 
 class OpenQuestion(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -49,6 +55,8 @@ class OpenQuestion(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw
     token: int  # id of the token whose node asked
     to: str
     effect: str | None = None  # slot of the effect that it is about
+    deadline: float | None = None
+    default: OptionalRaw = None
 
 
 class QuestionRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -64,6 +72,8 @@ class QuestionRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, 
     schema: OptionalRaw = None
     assignee: str | None = None
     effect: str | None = None  # slot of the effect that it is about; `to` is empty then
+    deadline: float | None = None
+    default: OptionalRaw = None
 
 
 class Closing(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -89,7 +99,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     `id` is what `answer` takes; equal attempts of a node give equal ids. `to` is the key of the
     execution's memory that the answer becomes; it is empty when the question is about an effect
     whose outcome is unknown, which `effect` names then. `ending` says how it was closed, None while
-    it is open; `closed_at` and `answered_by` belong to it. `session_id` is the execution's id.
+    it is open; `closed_at` and `answered_by` belong to it. With `has_default` the `default` is
+    taken for the answer when `deadline` passes. `session_id` is the execution's id.
     """
 
     id: str
@@ -102,6 +113,9 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     schema: dict[str, Any] | None = None
     assignee: str | None = None
     effect: str | None = None
+    deadline: datetime | None = None  # aware, UTC
+    has_default: bool = False
+    default: Any = None
     ending: QuestionEnding | None = None
     closed_at: datetime | None = None
     answered_by: str | None = None

@@ -46,8 +46,9 @@ def of_execution(txn: Transaction, ordinal: int, state: ExecutionState, name: st
             yield f"{name}: a node that has not ended waits for question {number}"
         elif wanted.effect is not None and not _is_unknown(state, wanted):
             yield f"{name}: question {number} is about an effect that is not unknown"
-        if (wanted.to, wanted.effect) != (record.to, record.effect):
-            yield f"{name}: the answer to question {number} would go to two places"
+        told = (wanted.to, wanted.effect, wanted.deadline)
+        if told != (record.to, record.effect, record.deadline):
+            yield f"{name}: question {number} is another in its journal than in its record"
 
 
 def _is_unknown(state: ExecutionState, question: OpenQuestion) -> bool:

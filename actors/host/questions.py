@@ -94,6 +94,8 @@ def _of_closed(closing: Closing, digest: bytes) -> AnswerOutcome:
         case QuestionEnding.ANSWERED:
             equal = closing.digest == digest
             return AnswerOutcome.DUPLICATE if equal else AnswerOutcome.CONFLICTING
+        case QuestionEnding.EXPIRED:
+            return AnswerOutcome.LATE
         case QuestionEnding.CLOSED:
             return AnswerOutcome.CLOSED
 
@@ -111,6 +113,9 @@ def _shown(found: StoredQuestion) -> Question:
         schema=None if record.schema is None else decode_value(record.schema),
         assignee=record.assignee,
         effect=record.effect,
+        deadline=None if record.deadline is None else _moment(record.deadline),
+        has_default=record.default is not None,
+        default=None if record.default is None else decode_value(record.default),
         ending=None if closing is None else closing.ending,
         closed_at=None if closing is None else _moment(closing.at),
         answered_by=None if closing is None else closing.by,

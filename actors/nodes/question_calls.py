@@ -1,8 +1,12 @@
 """The part of a node's context that asks people."""
 
+from datetime import datetime
 from typing import Any
 
-from greenroom.actors.nodes.asking import asked_question
+from msgspec import UNSET
+
+from greenroom.actors.kernel.clock import Clock
+from greenroom.actors.nodes.asking import asked_question, deadline_of
 from greenroom.actors.nodes.buffer import StepBuffer
 from greenroom.actors.nodes.runs import NodeRun
 from greenroom.protocol.questions import question_id
@@ -15,6 +19,7 @@ class QuestionCalls:
 
     execution_id: str
     _buffer: StepBuffer
+    _clock: Clock
     _run: NodeRun
 
     def ask(
@@ -23,6 +28,9 @@ class QuestionCalls:
         *,
         to: str | None = None,
         schema: dict[str, Any] | None = None,
+        deadline: datetime | None = None,
+        timeout: float | None = None,
+        default: Any = UNSET,
         assignee: str | None = None,
     ) -> str:
         """Ask a person when the step closes, and return the question's id.
@@ -34,11 +42,23 @@ class QuestionCalls:
         evaluated. `assignee` is whom `pending_questions` may be asked for. Repeated attempts give
         the same id.
 
-        Raises InvalidInput for a schema that is none, KeyNotAllowed, InvalidValue.
+        After `deadline` (an aware datetime) or `timeout` seconds the `default` is taken for the
+        answer. Without a default the node has failed then: its edge for failures is taken, or the
+        execution fails. While an execution is paused or held nothing expires.
+
+        Raises InvalidInput for a schema that is none, InvalidAnswer for a default that does not fit
+        it, KeyNotAllowed, InvalidValue.
         """
         questions = self._buffer.questions
         question = asked_question(
-            self._buffer.node, questions, prompt, to=to, schema=schema, assignee=assignee
+            self._buffer.node,
+            questions,
+            prompt,
+            to=to,
+            schema=schema,
+            assignee=assignee,
+            deadline=deadline_of(self._clock.now(), deadline, timeout),
+            default=default,
         )
         questions.append(question)
         return question_id(self.execution_id, self._run.asked + len(questions))

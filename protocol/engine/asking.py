@@ -4,10 +4,13 @@ from typing import Final
 
 import msgspec
 
+from greenroom.protocol.codec import encode
 from greenroom.protocol.engine.draft import Draft
+from greenroom.protocol.engine.due import is_due
 from greenroom.protocol.engine.effects import run_again, settle
-from greenroom.protocol.engine.going_on import await_answers, go_on_or_wait
+from greenroom.protocol.engine.going_on import await_answers, awake, go_on_or_wait, move_on
 from greenroom.protocol.engine.plan import Plan, PlanNode
+from greenroom.protocol.engine.routing import choose
 from greenroom.protocol.engine.text import bounded_text
 from greenroom.protocol.engine.ticks import Answer, NodeSucceeded
 from greenroom.protocol.engine.transition import Transition
@@ -24,10 +27,12 @@ from greenroom.protocol.questions import (
     QuestionRecord,
     question_id,
 )
+from greenroom.protocol.values import answer_digest
 
 _REQUESTED: Final = EventType.CLIENT_INPUT_REQUESTED.value
 _ANSWERED: Final = EventType.QUESTION_ANSWERED.value
-_PROMPT_SHOWN: Final = 500  # characters of it that an event holds
+_EXPIRED: Final = EventType.QUESTION_EXPIRED.value
+_TEXT_CHARS: Final = 500  # of each text of an event
 
 
 def ask(
@@ -64,14 +69,23 @@ def open_question(
         schema=question.schema,
         assignee=question.assignee,
         effect=question.effect,
+        deadline=question.deadline,
+        default=question.default,
     )
-    draft.questions[number] = OpenQuestion(token=token_id, to=question.to, effect=question.effect)
+    draft.questions[number] = OpenQuestion(
+        token=token_id,
+        to=question.to,
+        effect=question.effect,
+        deadline=question.deadline,
+        default=question.default,
+    )
     draft.question_changes.append(QuestionChange(number=number, record=record))
     data = {
         "question_id": question_id(accepted.execution_id, number),
-        "prompt": bounded_text(question.prompt, _PROMPT_SHOWN),
-        "to": bounded_text(question.to, _PROMPT_SHOWN),
+        "prompt": _shown(question.prompt),
+        "to": _shown(question.to),
         "assignee": question.assignee,
+        "deadline": question.deadline,
     }
     if question.effect is not None:
         data["effect"] = question.effect
@@ -96,10 +110,62 @@ def answer(plan: Plan, state: ExecutionState, tick: Answer, now: float) -> Trans
     else:
         settle(draft, question.token, token, question.effect, tick.value)
     name = question_id(draft.accepted.execution_id, tick.number)
-    draft.event(_ANSWERED, token.node, {"question_id": name, "to": question.to, "by": tick.by})
+    data = {"question_id": name, "to": _shown(question.to), "by": tick.by}
+    draft.event(_ANSWERED, token.node, data)
     if state.status is Status.WAITING and not draft.awaits_answers(question.token):
         _stop_waiting(draft, question.token, token, permit=tick.permit)
     return draft.finish(Cause(tick="answer", node=token.node))
+
+
+def expire(draft: Draft, *, permit: bool) -> None:
+    """Close the questions whose deadline has passed, and go on from what nobody is asked of any
+    more.
+
+    A default is taken for the answer. Without one the node has failed, as after its last attempt:
+    what else it asked is closed, and the token takes the way for failures, or the execution fails.
+    """
+    expired: dict[int, str | None] = {}  # token -> the question that has no answer
+    for number, question in draft.state.questions.items():
+        if question.deadline is None or not is_due(question.deadline, draft.now):
+            continue
+        name = question_id(draft.accepted.execution_id, number)
+        default, digest = question.default, b""
+        if default is None:
+            expired[question.token] = expired.get(question.token) or name
+        else:
+            expired.setdefault(question.token, None)
+            draft.memory[question.to] = default
+            digest = answer_digest(default)
+        closing = Closing(ending=QuestionEnding.EXPIRED, at=draft.now, digest=digest)
+        draft.close_question(number, closing)
+        data = {
+            "question_id": name,
+            "to": _shown(question.to),
+            "default_taken": default is not None,
+        }
+        draft.event(_EXPIRED, draft.state.tokens[question.token].node, data)
+    for token_id, unanswered in expired.items():
+        token = draft.state.tokens[token_id]
+        if unanswered is not None:
+            _unanswered(draft, token_id, token, unanswered, permit=permit)
+        elif not draft.awaits_answers(token_id):
+            _stop_waiting(draft, token_id, token, permit=permit)
+
+
+def _unanswered(draft: Draft, token_id: int, token: Token, name: str, *, permit: bool) -> None:
+    draft.close_questions(token_id)
+    node = draft.plan.nodes.get(token.node)
+    if node is None:
+        hold_lost(draft, token_id, token)
+        return
+    error = f"question {name} of node {node.name!r} was not answered in time"
+    output = {"error": msgspec.Raw(encode(error))}
+    way, broken = choose(draft, node, output, succeeded=False, label=None)
+    if way is None:
+        draft.tokens[token_id] = awake(token)
+        draft.stop(Status.FAILED, error if broken is None else f"{error} ({broken})")
+    else:
+        move_on(draft, token_id, way, permit=permit, succeeded=False)
 
 
 def _stop_waiting(draft: Draft, token_id: int, token: Token, *, permit: bool) -> None:
@@ -110,3 +176,7 @@ def _stop_waiting(draft: Draft, token_id: int, token: Token, *, permit: bool) ->
         run_again(draft, token_id, token, permit=permit)
     else:
         go_on_or_wait(draft, token_id, token, token.ended, {}, permit=permit)
+
+
+def _shown(text: str) -> str:
+    return bounded_text(text, _TEXT_CHARS)

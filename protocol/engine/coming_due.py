@@ -1,5 +1,6 @@
 """What happens to an execution when a time has come that it waited for."""
 
+from greenroom.protocol.engine.asking import expire
 from greenroom.protocol.engine.draft import Draft, parked
 from greenroom.protocol.engine.due import due_at, is_due, overdue, token_due
 from greenroom.protocol.engine.going_on import awake, go_on
@@ -24,6 +25,8 @@ def come_due(plan: Plan, state: ExecutionState, tick: Due, now: float) -> Transi
         draft.stop(Status.TIMED_OUT, error)
         return draft.finish(Cause(tick="due"))
     cause = Cause(tick="due")
+    if state.questions and state.status is Status.WAITING:
+        expire(draft, permit=tick.permit)
     for token_id, token in state.tokens.items():
         due = token_due(token)
         if due is None or not is_due(due, now):

@@ -256,9 +256,11 @@ class Draft:
         merged = {**self.state.questions, **self.questions}
         return {number: one for number, one in merged.items() if one is not None}
 
-    def _close_questions(self) -> None:
-        """Nobody waits for the answers any more."""
-        for number in self._open_questions():
+    def close_questions(self, token_id: int | None = None) -> None:
+        """Nobody waits for the answers any more: of the token, or of the execution."""
+        for number, question in self._open_questions().items():
+            if token_id not in (None, question.token):
+                continue
             self.close_question(number, Closing(ending=QuestionEnding.CLOSED, at=self.now))
             name = question_id(self.accepted.execution_id, number)
             self.event(_QUESTION_CLOSED, None, {"question_id": name})
@@ -295,7 +297,7 @@ class Draft:
             active_s = self._active_s()
             active_at = self.now if status is Status.RUNNING else None
         if state.questions and status in TERMINAL:
-            self._close_questions()
+            self.close_questions()
         return Transition(
             Patch(
                 accepted=accepted,

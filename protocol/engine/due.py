@@ -21,7 +21,10 @@ def due_at(state: ExecutionState) -> float | None:
     if state.status in TERMINAL:
         return None
     first = state.accepted.deadline
-    for due in (_out_of_time_at(state), *map(token_due, state.tokens.values())):
+    times = [_out_of_time_at(state), *map(token_due, state.tokens.values())]
+    if state.questions and state.status is Status.WAITING:
+        times += [one.deadline for one in state.questions.values()]
+    for due in times:
         if due is not None:
             first = due if first is None else min(first, due)
     return first

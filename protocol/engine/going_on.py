@@ -76,10 +76,18 @@ def go_on(
         if label is None and node.routes:
             label = route_label(draft, node, output, succeeded=True)
         way = leave(draft, token_id, token_id, token, output, label=label)
-    if way is None:
-        return
+    if way is not None:
+        move_on(draft, token_id, way, permit=permit, succeeded=True)
+
+
+def move_on(draft: Draft, token_id: int, way: Way, *, permit: bool, succeeded: bool) -> None:
+    """Let a token whose node has ended go its way: with `permit` at once, else through the queue.
+
+    `succeeded` says how the node ended.
+    """
     if permit:
-        enter(draft, token_id, way.target, way.output, succeeded=True)
+        draft.start()
+        enter(draft, token_id, way.target, way.output, succeeded=succeeded)
         return
     # As `enter` numbers them: by the step to come.
     step = draft.state.steps + 1

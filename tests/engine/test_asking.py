@@ -37,6 +37,7 @@ def ask(
     outputs: Any = None,
     route: str | None = None,
     sleep_until: float | None = None,
+    **limits: Any,
 ) -> Any:
     """Let the running node return, having asked one question for each key."""
     token = run.token
@@ -49,7 +50,9 @@ def ask(
             latency_ms=5,
             route=route,
             sleep_until=sleep_until,
-            questions=tuple(AskedQuestion(prompt=f"what is {key}?", to=key) for key in keys),
+            questions=tuple(
+                AskedQuestion(prompt=f"what is {key}?", to=key, **limits) for key in keys
+            ),
         )
     )
 
@@ -77,6 +80,7 @@ def test_a_node_that_asks_has_ended_and_its_execution_waits(start: Any) -> None:
         "prompt": "what is ok?",
         "to": "ok",
         "assignee": None,
+        "deadline": None,
     }
     (change,) = run.last.questions
     assert (change.number, change.closing, change.record.asked_at) == (1, None, run.now)

@@ -221,7 +221,12 @@ def driver(run_class) -> type:
         def success(self, outputs, sleep_until=None, *keys) -> NodeSucceeded:
             token = self.token
             encoded, until = self.encoded(outputs), sleep_until
-            asked = tuple(AskedQuestion(prompt="?", to=key) for key in keys)
+            deadline = self.now + 2 if "m" in keys else None
+            default = self.encoded(outputs).get("n") if sleep_until is None else None
+            asked = tuple(
+                AskedQuestion(prompt="?", to=key, deadline=deadline, default=default)
+                for key in keys
+            )
             return NodeSucceeded(
                 *(self.token_id, token.visit, token.attempt, encoded, 1),
                 sleep_until=until,

@@ -85,6 +85,7 @@ class Functions:
 
     def __init__(self, request: dict[str, Any], reaper: Reaper) -> None:
         self._ledger, self._reaper, self._asks = request["ledger"], reaper, request.get("asks", [])
+        self._unheard = request.get("unheard", [])
         self._deadly, self._slow = request.get("deadly", False), request.get("slow", False)
         self._block, self._doze_s = request.get("block", False), request.get("doze_s", 0)
 
@@ -108,7 +109,9 @@ class Functions:
         ctx.decide("run", chosen=ctx.node_id)
         self._reaper.reach("entered")
         if ctx.node_id in self._asks:
-            ctx.ask(f"{ctx.node_id}?", to=f"said_{ctx.node_id}", schema={"type": "string"})
+            unheard = {"timeout": 0.02, "default": "nothing", "assignee": "nobody"}
+            limits = unheard if ctx.node_id in self._unheard else {}
+            ctx.ask("?", to=f"said_{ctx.node_id}", schema={"type": "string"}, **limits)
 
     async def _wait_to_be_killed(self) -> None:
         self._reaper.reach("blocked")
@@ -228,8 +231,9 @@ async def answer_all(runtime: AgentRuntime, wake: asyncio.Event, said: str, reap
     while True:
         wake.clear()
         for one in runtime.pending_questions():
-            append(said, outcome=await runtime.answer(one.id, f"to {one.id}"), answered=one.id)
-            reaper.reach("answered")
+            if one.assignee != "nobody":
+                append(said, outcome=await runtime.answer(one.id, f"to {one.id}"), answered=one.id)
+                reaper.reach("answered")
         await wake.wait()
 
 

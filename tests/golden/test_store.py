@@ -44,7 +44,7 @@ SHORT, LONG = "execution-1", "execution-" + "2" * 80  # a long id stands in keys
 LASTING = {b"format", b"state_version"}  # numbers of the store that are part of what it holds
 
 
-ASKED = OpenQuestion(token=1, to="ok")
+ASKED = OpenQuestion(token=1, to="ok", deadline=AT + 60, default=msgspec.Raw(encode(False)))
 QUESTION = QuestionRecord(
     execution_id=LONG,
     entry_point="api",
@@ -55,6 +55,8 @@ QUESTION = QuestionRecord(
     asked_at=AT,
     schema=msgspec.Raw(encode({"type": "boolean"})),
     assignee="ada",
+    deadline=AT + 60,
+    default=msgspec.Raw(encode(False)),
 )
 CLOSING = Closing(ending=QuestionEnding.ANSWERED, at=AT, digest=b"digest", by="ada")
 
