@@ -5,12 +5,12 @@ GreenroomError
 |  |- InvalidId  InvalidValue  InvalidConfig  InvalidGraph  UnsupportedSetting
 |  |- EntryPointNotFound  NodeNotFound  FunctionNotFound  EntryPointExists  InvalidExpression
 |  |- ExecutionNotFound  EffectMismatch  TooManyEffects  InvalidItem  BatchTooLarge
-|  |- CheckpointNotFound  InvalidAnswer
+|  |- CheckpointNotFound  InvalidAnswer  AmbiguousInput
 |- RuntimeStateError          the call does not fit the runtime's present state
 |  |- RuntimeNotRunning  RuntimeIsRunning  RuntimeStopped  IdempotencyConflict  NotResumable
 |  |- NotDeletable
 |- AdmissionError             refused now, may work later
-|  |- Overloaded  RateLimited  StreamUnavailable
+|  |- Overloaded  RateLimited  StreamUnavailable  InboxFull
 |- StorageError
 |  |- StoreInUse  StoreTooNew  StoreCorrupt  StoreNotFound  StoreClosed    opening, misuse
 |  |- StoreUnavailable  StoreStalled                                        retryable

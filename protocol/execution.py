@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from greenroom.protocol.effects import EffectRecord
-from greenroom.protocol.questions import OpenQuestion
+from greenroom.protocol.questions import Injected, OpenQuestion
 
 
 class Status(StrEnum):
@@ -125,3 +125,5 @@ class ExecutionState(msgspec.Struct, gc=False, kw_only=True):
     active_at: float | None = None  # wall UTC seconds of its latest step, while it runs
     questions: dict[int, OpenQuestion] = {}  # by number; only those that wait for an answer
     asked: int = 0  # the number of the newest question
+    inbox: dict[int, Injected] = {}  # by number; kept until their nodes ask
+    injected: int = 0  # the number of the newest input

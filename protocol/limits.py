@@ -76,6 +76,9 @@ QUESTIONS_OPEN_MAX: Final = 100  # of one execution
 PROMPT_CHARS_MAX: Final = 16_384
 ANSWER_SCHEMA_BYTES_MAX: Final = 64 * 1024
 ANSWER_DEFAULT_BYTES_MAX: Final = 64 * 1024
+INBOX_MAX: Final = 100  # inputs that one execution keeps until its nodes ask
+INBOX_BYTES_MAX: Final = 1024 * 1024  # of all of them
+INJECT_TRIES_MAX: Final = 100  # changes of an execution that one input follows
 PERSON_CHARS_MAX: Final = 128  # of an assignee, and of who answered
 QUESTIONS_PAGE_MAX: Final = 1_000
 

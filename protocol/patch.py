@@ -8,7 +8,7 @@ import msgspec
 
 from greenroom.protocol.effects import EffectRecord
 from greenroom.protocol.execution import Accepted, ExecutionState, Status, Token
-from greenroom.protocol.questions import OpenQuestion
+from greenroom.protocol.questions import Injected, OpenQuestion
 
 
 class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -18,9 +18,9 @@ class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     `forget` deletes keys (deletes come first); `visits` holds new absolute counts; `path` is
     appended; `steps`, `retries`, `failures` (by node) and `latency_ms` are added; `violated` holds
     the ids of the soft constraints that do not hold now; `questions` maps a question's number to
-    what opened it, or to None when it is closed. `effects` sets what is on record in the slots of a
-    token, None deletes it; all of it goes when the token goes or has ended. `active_s` and
-    `active_at` are set together.
+    what opened it, or to None when it is closed; `inbox` that of an input to what is kept, or to
+    None when it is used. `effects` sets what is on record in the slots of a token, None deletes it;
+    all of it goes when the token goes or has ended. `active_s` and `active_at` are set together.
     """
 
     accepted: Accepted | None = None
@@ -44,6 +44,7 @@ class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     active_s: float | None = None
     active_at: float | None = None
     questions: dict[int, OpenQuestion | None] = {}
+    inbox: dict[int, Injected | None] = {}
 
 
 class Cause(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -109,6 +110,8 @@ def apply(state: ExecutionState | None, patch: Patch, seq: int) -> ExecutionStat
         state.retry_details[node] = state.retry_details.get(node, 0) + count
     if patch.questions:
         _apply_questions(state, patch.questions)
+    if patch.inbox:
+        _apply_inbox(state, patch.inbox)
     _apply_ends(state, patch)
     return state
 
@@ -121,6 +124,15 @@ def _apply_effects(
             records.pop(slot, None)
         else:
             records[slot] = record
+
+
+def _apply_inbox(state: ExecutionState, inbox: dict[int, Injected | None]) -> None:
+    for number, kept in inbox.items():
+        state.injected = max(state.injected, number)
+        if kept is None:
+            state.inbox.pop(number, None)
+        else:
+            state.inbox[number] = kept
 
 
 def _apply_questions(state: ExecutionState, questions: dict[int, OpenQuestion | None]) -> None:

@@ -1,6 +1,11 @@
 """Errors of the calls by which people step into executions; `errors.py` has the whole tree."""
 
-from greenroom.protocol.errors import InvalidInput, InvalidValue, RuntimeStateError
+from greenroom.protocol.errors import (
+    AdmissionError,
+    InvalidInput,
+    InvalidValue,
+    RuntimeStateError,
+)
 
 
 class ExecutionNotFound(InvalidInput):
@@ -26,3 +31,30 @@ class InvalidAnswer(InvalidValue):
     """
 
     code = "invalid_answer"
+
+
+class AmbiguousInput(InvalidInput):
+    """Several executions run a node or wait at it, so it must be said which one the input is for.
+    `execution_ids` are two of them.
+    """
+
+    code = "ambiguous_input"
+
+    def __init__(self, node_id: str, execution_ids: list[str]) -> None:
+        super().__init__(
+            f"several executions are at node {node_id!a:.140}, as {' and '.join(execution_ids)}: "
+            "give the execution_id"
+        )
+        self.node_id, self.execution_ids = node_id, execution_ids
+
+
+class InboxFull(AdmissionError):
+    """An execution keeps as much input as it may; there is room again when its nodes have asked."""
+
+    code = "inbox_full"
+
+    def __init__(self, execution_id: str, node_id: str) -> None:
+        super().__init__(
+            f"execution {execution_id} keeps too much input: nothing more is kept for {node_id!r}"
+        )
+        self.execution_id, self.node_id = execution_id, node_id

@@ -33,6 +33,14 @@ class AnswerOutcome(StrEnum):
     UNKNOWN = "unknown"  # there is no such question, or its execution was pruned
 
 
+class InjectionOutcome(StrEnum):
+    """What became of input for a node."""
+
+    ANSWERED = "answered"  # it answered the oldest open question of the node
+    KEPT = "kept"  # durable; it answers the next question of the node that it fits
+    NOBODY_WAITS = "nobody_waits"  # nothing was stored
+
+
 class AskedQuestion(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """A question as a node run buffers it. `schema` is an encoded JSON Schema; `default` is taken
     for an answer when the deadline (wall UTC seconds) passes without one.
@@ -57,6 +65,13 @@ class OpenQuestion(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw
     effect: str | None = None  # slot of the effect that it is about
     deadline: float | None = None
     default: OptionalRaw = None
+
+
+class Injected(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """Input that is kept for a node until it asks."""
+
+    node: str
+    value: msgspec.Raw
 
 
 class QuestionRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):

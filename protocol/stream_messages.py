@@ -142,6 +142,22 @@ class AnswerQuestion(Message, frozen=True, tag="answer_question"):
     by: str | None = None
 
 
+class InjectInput(Message, frozen=True, tag="inject_input"):
+    """Asked: True after the commit that keeps the input, False when that cannot be done: a question
+    of the node is open, or it is not busy, or there is no room.
+    """
+
+    execution_id: str
+    node: str
+    value: msgspec.Raw
+
+
+class AtNode(Message, frozen=True, tag="at_node"):
+    """Asked: the ids of two executions at most that are in memory, and have not ended the node."""
+
+    node: str
+
+
 class TimerFired(Message, frozen=True, tag="timer_fired"):
     """Something of the stream's executions may have come due."""
 
@@ -197,6 +213,8 @@ StreamMessage = (
     | ResumeExecution
     | DeleteExecution
     | AnswerQuestion
+    | InjectInput
+    | AtNode
     | TimerFired
     | PermitFreed
     | TurnsGranted

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from greenroom.actors.host.assembly import Assembly
+from greenroom.actors.host.injecting import inject
 from greenroom.actors.host.pausing import pause, resume
 from greenroom.actors.host.questions import answer, get, pending
 from greenroom.protocol.limits import LIST_PAGE_DEFAULT
-from greenroom.protocol.questions import AnswerOutcome, Question
+from greenroom.protocol.questions import AnswerOutcome, InjectionOutcome, Question
 
 
 class PeopleCalls(ABC):
@@ -76,3 +77,18 @@ class PeopleCalls(ABC):
         EntryPointNotFound, and as `cancel_execution`.
         """
         return await answer(self._running(), question_id, value, by)
+
+    async def inject_input(
+        self, node_id: str, content: Any, execution_id: str | None = None
+    ) -> InjectionOutcome:
+        """Hand input to a node; returns after the commit.
+
+        It answers the oldest open question of the node. While the node has not ended it is kept,
+        also over a crash, and answers the next question of that node that it fits, the oldest input
+        first, in the step that asks it. Otherwise nobody waits, and nothing is stored. Without
+        `execution_id` it is for the one execution that waits at the node or runs it now. Any event
+        loop. Raises AmbiguousInput when there are several, InvalidAnswer when it does not fit the
+        open question, InboxFull, ExecutionNotFound, EntryPointNotFound, InvalidValue, and as
+        `cancel_execution`.
+        """
+        return await inject(self._running(), node_id, content, execution_id)

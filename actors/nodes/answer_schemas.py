@@ -46,6 +46,15 @@ def check_answer(schema: Raw, value: Raw) -> None:
         raise InvalidAnswer("$", f"is not JSON: {error}") from error
 
 
+def answer_fits(schema: Raw, value: Raw) -> bool:
+    """Say whether an encoded value fits an encoded schema."""
+    try:
+        check_answer(schema, value)
+    except InvalidAnswer:
+        return False
+    return True
+
+
 def _step(part: str | int) -> str:
     if isinstance(part, int):
         return f"[{part}]"

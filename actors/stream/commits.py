@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from msgspec import Raw
 from msgspec.structs import replace
 
+from greenroom.actors.nodes.answer_schemas import answer_fits
 from greenroom.actors.stream.live import Live
 from greenroom.protocol.checkpoint import CheckpointConfig
 from greenroom.protocol.codec import decode_state, encode
@@ -236,6 +237,7 @@ def tick_of(result: NodeResult) -> NodeSucceeded | NodeErrored:
             result.route,
             result.sleep_until,
             result.questions,
+            answer_fits if result.questions else None,
         )
     return NodeErrored(
         result.token_id,

@@ -36,10 +36,12 @@ from greenroom.protocol.execution import SETTLED, Status
 from greenroom.protocol.messages import CommitBatch, ReleaseStream
 from greenroom.protocol.stream_messages import (
     AnswerQuestion,
+    AtNode,
     CancelExecution,
     CommitAcks,
     DeleteExecution,
     Drain,
+    InjectInput,
     NodeResult,
     NodeResults,
     PauseExecution,
@@ -160,8 +162,10 @@ class ExecutionStream(Actor[StreamMessage]):
                 self._timers.look()
             case CancelExecution() | PauseExecution() | ResumeExecution() | DeleteExecution():
                 return self._wished(message)
-            case AnswerQuestion():
+            case AnswerQuestion() | InjectInput():
                 return self._wished(message)
+            case AtNode():
+                return self._roster.at_node(message.node)
             case TurnsGranted():
                 self._turns_granted(message)
             case UpdatesReapplied():

@@ -26,6 +26,17 @@ class Roster:
         """The execution, if it is in memory."""
         return self._live.get(execution_id)
 
+    def at_node(self, node: str) -> list[str]:
+        """Two at most of the executions in memory that stand at a node, which has not ended."""
+        found: list[str] = []
+        for live in self._live.values():
+            tokens = () if live.state is None else live.state.tokens.values()
+            if any(token.node == node and token.ended is None for token in tokens):
+                found.append(live.execution_id)
+                if len(found) == 2:
+                    break
+        return found
+
     def find(self, execution_id: str, *, also_ended: bool = False) -> Live | None:
         """The execution, from memory or from the store; None when it is unknown here or ended."""
         live = self._live.get(execution_id)

@@ -17,6 +17,7 @@ from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.ticks import (
     Answer,
     Hold,
+    Inject,
     NodeErrored,
     NodeSucceeded,
     Progressed,
@@ -205,8 +206,8 @@ class StepMachine:
             return
         live, pending = flight.live, flight.pending
         logger.error("%s: step refused: %s", live.execution_id, outcome.text)
-        if isinstance(pending.tick, Answer) and reply:
-            reply.set(False)  # the question stays open
+        if isinstance(pending.tick, Answer | Inject) and reply:
+            reply.set(False)  # a question stays open, and input is not kept
             return
         if isinstance(pending.tick, NodeSucceeded):
             # What a node returned can never be stored: that is the node's failure.

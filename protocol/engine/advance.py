@@ -51,6 +51,7 @@ from greenroom.protocol.engine.asking import answer
 from greenroom.protocol.engine.coming_due import come_due
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.due import overdue
+from greenroom.protocol.engine.injecting import inject
 from greenroom.protocol.engine.node_ends import conflicted, node_errored, node_succeeded
 from greenroom.protocol.engine.pausing import pause, resume
 from greenroom.protocol.engine.plan import Plan
@@ -64,6 +65,7 @@ from greenroom.protocol.engine.ticks import (
     Dispatch,
     Due,
     Hold,
+    Inject,
     NodeErrored,
     NodeSucceeded,
     Pause,
@@ -120,6 +122,8 @@ def advance(plan: Plan, state: ExecutionState | None, tick: Tick, now: float) ->
             return resume(plan, _known(state), tick, now)
         case Answer():
             return answer(plan, _known(state), tick, now)
+        case Inject():
+            return inject(plan, _known(state), tick, now)
         case Hold():
             return _hold(plan, _known(state), tick, now)
         case _:

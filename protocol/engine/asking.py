@@ -8,7 +8,8 @@ from greenroom.protocol.codec import encode
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.due import is_due
 from greenroom.protocol.engine.effects import run_again, settle
-from greenroom.protocol.engine.going_on import await_answers, awake, go_on_or_wait, move_on
+from greenroom.protocol.engine.going_on import awake, go_on_or_wait, move_on
+from greenroom.protocol.engine.injecting import take_kept
 from greenroom.protocol.engine.plan import Plan, PlanNode
 from greenroom.protocol.engine.routing import choose
 from greenroom.protocol.engine.text import bounded_text
@@ -40,17 +41,22 @@ def ask(
 ) -> None:
     """Open what the node asked, and wait for the answers, then until a time, if there is one.
 
-    A pause node pauses at once, its questions open.
+    What was kept for the node answers at once. A pause node pauses at once, its questions open.
     """
     keys = dict.fromkeys((*tick.outputs, *(one.to for one in tick.questions)))
     here = msgspec.structs.replace(ended(token, keys, tick.route), due=until)
     for number, question in enumerate(tick.questions, start=draft.state.asked + 1):
         open_question(draft, number, tick.token_id, token, question)
+        kept = take_kept(draft, node.id, question, tick.fits) if draft.state.inbox else None
+        if kept is not None:
+            draft.memory[question.to] = kept
+            _answered(draft, number, token.node, question.to, answer_digest(kept), None)
     if node.pause:
         draft.tokens[tick.token_id] = here
         draft.pause(node.id, PAUSE_NODE)
     else:
-        await_answers(draft, tick.token_id, here)
+        assert here.ended is not None, "a node that asks has ended"
+        go_on_or_wait(draft, tick.token_id, here, here.ended, {}, permit=True)
 
 
 def open_question(
@@ -102,19 +108,22 @@ def answer(plan: Plan, state: ExecutionState, tick: Answer, now: float) -> Trans
     if question is None:
         return None
     draft = Draft(plan, state, now)
-    closing = Closing(ending=QuestionEnding.ANSWERED, at=now, digest=tick.digest, by=tick.by)
-    draft.close_question(tick.number, closing)
     token = state.tokens[question.token]
     if question.effect is None:
         draft.memory[question.to] = tick.value
     else:
         settle(draft, question.token, token, question.effect, tick.value)
-    name = question_id(draft.accepted.execution_id, tick.number)
-    data = {"question_id": name, "to": _shown(question.to), "by": tick.by}
-    draft.event(_ANSWERED, token.node, data)
+    _answered(draft, tick.number, token.node, question.to, tick.digest, tick.by)
     if state.status is Status.WAITING and not draft.awaits_answers(question.token):
         _stop_waiting(draft, question.token, token, permit=tick.permit)
     return draft.finish(Cause(tick="answer", node=token.node))
+
+
+def _answered(draft: Draft, number: int, node: str, to: str, digest: bytes, by: str | None) -> None:
+    closing = Closing(ending=QuestionEnding.ANSWERED, at=draft.now, digest=digest, by=by)
+    draft.close_question(number, closing)
+    name = question_id(draft.accepted.execution_id, number)
+    draft.event(_ANSWERED, node, {"question_id": name, "to": _shown(to), "by": by})
 
 
 def expire(draft: Draft, *, permit: bool) -> None:

@@ -15,6 +15,7 @@ from greenroom.protocol.limits import EVENT_DATA_BYTES_MAX
 from greenroom.protocol.patch import Cause, Patch
 from greenroom.protocol.questions import (
     Closing,
+    Injected,
     OpenQuestion,
     QuestionChange,
     QuestionEnding,
@@ -55,6 +56,7 @@ class Draft:
         "error",
         "events",
         "failures",
+        "inbox",
         "latency_ms",
         "memory",
         "now",
@@ -99,6 +101,7 @@ class Draft:
         self.commands: list[Command] = []
         self.events: list[EventBody] = []
         self.questions: dict[int, OpenQuestion | None] = {}
+        self.inbox: dict[int, Injected | None] = {}
         self.question_changes: list[QuestionChange] = []
 
     def read(self, key: str) -> msgspec.Raw | None:
@@ -320,6 +323,7 @@ class Draft:
                 ended_at=self.now if changed and status in TERMINAL else None,
                 violated=self.violated,
                 questions=self.questions,
+                inbox=self.inbox,
             ),
             cause,
             tuple(self.commands),

@@ -92,5 +92,6 @@ def _outline(state: ExecutionState | None, patch: Patch) -> ExecutionState:
         path=[],
         retry_details={},
         questions=state.questions.copy(),
+        inbox={},
     )
     return apply(outline, patch, state.seq + 1)

@@ -1,10 +1,15 @@
 """What may happen to an execution. Ticks stay in the process: the journal stores their outcome."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from greenroom.protocol.effects import EffectChange
 from greenroom.protocol.execution import Accepted
 from greenroom.protocol.questions import AskedQuestion
+
+Fits = Callable[[msgspec.Raw, msgspec.Raw], bool]
+"""Says whether an encoded value fits an encoded JSON Schema, given first."""
 
 
 class Accept(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -47,6 +52,7 @@ class NodeSucceeded(msgspec.Struct, frozen=True, gc=False):
     route: str | None = None
     sleep_until: float | None = None
     questions: tuple[AskedQuestion, ...] = ()
+    fits: Fits | None = None  # with questions: whether what was kept for the node answers them
 
 
 class NodeErrored(msgspec.Struct, frozen=True, gc=False):
@@ -124,6 +130,13 @@ class Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     permit: bool
 
 
+class Inject(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """Input came for a node that may be busy."""
+
+    node: str
+    value: msgspec.Raw
+
+
 class Hold(msgspec.Struct, frozen=True, gc=False):
     """The execution cannot go on without a person."""
 
@@ -143,5 +156,6 @@ Tick = (
     | Pause
     | Resume
     | Answer
+    | Inject
     | Hold
 )

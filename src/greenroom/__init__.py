@@ -69,8 +69,19 @@ from greenroom.protocol.goal import Constraint, Goal, SuccessCriterion
 from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.isolation import IsolationLevel, StateScope
 from greenroom.protocol.node_errors import NodeTimedOut, NonRetryable
-from greenroom.protocol.people_errors import ExecutionNotFound, InvalidAnswer, NotResumable
-from greenroom.protocol.questions import AnswerOutcome, Question, QuestionEnding
+from greenroom.protocol.people_errors import (
+    AmbiguousInput,
+    ExecutionNotFound,
+    InboxFull,
+    InvalidAnswer,
+    NotResumable,
+)
+from greenroom.protocol.questions import (
+    AnswerOutcome,
+    InjectionOutcome,
+    Question,
+    QuestionEnding,
+)
 from greenroom.protocol.rate_limit import RateLimit
 from greenroom.protocol.record_errors import TooManyNotes
 from greenroom.protocol.runs import Decision, Outcome, Problem, Run
@@ -89,6 +100,7 @@ __all__ = [
     "AgentEvent",
     "AgentRuntime",
     "AgentRuntimeConfig",
+    "AmbiguousInput",
     "AnswerOutcome",
     "AskTimedOut",
     "BatchTooLarge",
@@ -116,6 +128,8 @@ __all__ = [
     "GraphSpec",
     "GreenroomError",
     "IdempotencyConflict",
+    "InboxFull",
+    "InjectionOutcome",
     "InvalidAnswer",
     "InvalidConfig",
     "InvalidExpression",

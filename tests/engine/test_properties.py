@@ -14,6 +14,7 @@ from greenroom.protocol.engine.ticks import (
     Dispatch,
     Due,
     Hold,
+    Inject,
     NodeErrored,
     NodeSucceeded,
     Pause,
@@ -115,6 +116,8 @@ def choose(run, number: int) -> Tick:
     if kind == 6:
         until = run.now + 3 if detail % 2 else None
         return run.success({"n": value}, until, *("n", "m")[: detail % 3])
+    if kind == 8 and detail % 2:
+        return Inject(node=token.node, value=run.encoded({"n": value})["n"])
     if kind < 9:
         return NodeErrored(token_id, visit, attempt, "broken", ("E",), 1, detail % 4 != 0)
     if kind == 16:
@@ -182,7 +185,7 @@ def commands_fit(run, transition) -> None:
     runs = [one for one in transition.commands if isinstance(one, RunNode)]
     ends = [one for one in transition.commands if isinstance(one, Finish)]
     stops = [one for one in transition.commands if isinstance(one, StopNode)]
-    if transition.cause.tick == "progressed":
+    if transition.cause.tick in ("progressed", "inject"):
         assert transition.commands == ()
         assert transition.patch.steps == 0
         return

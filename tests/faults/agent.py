@@ -5,8 +5,8 @@ A request: {"store", "ledger", "said", "inputs": {execution id: text}, "kill": [
 "concurrent", "wait": [execution id], "keys": {execution id: concurrency key}, ...}. What the
 process has to say it appends to the file `said`, one JSON object per line. Points to be killed at:
 "before" and "after" the k-th commit, "entered" and "left" the k-th node run, "blocked" the k-th
-that never ends, "accepted" the k-th trigger that returned, "resumed" the k-th resume and "answered"
-the k-th answer that did.
+that never ends, "accepted" the k-th trigger that returned, "resumed" the k-th resume, "answered"
+the k-th answer and "injected" the k-th input that did.
 """
 
 import asyncio
@@ -86,6 +86,8 @@ class Functions:
     def __init__(self, request: dict[str, Any], reaper: Reaper) -> None:
         self._ledger, self._reaper, self._asks = request["ledger"], reaper, request.get("asks", [])
         self._unheard = request.get("unheard", [])
+        self._injects, self._said = request.get("injects", []), request["said"]
+        self.runtime: AgentRuntime | None = None
         self._deadly, self._slow = request.get("deadly", False), request.get("slow", False)
         self._block, self._doze_s = request.get("block", False), request.get("doze_s", 0)
 
@@ -108,6 +110,12 @@ class Functions:
         )
         ctx.decide("run", chosen=ctx.node_id)
         self._reaper.reach("entered")
+        if ctx.node_id in self._injects and self.runtime is not None:
+            while not self.runtime.is_running:  # a start runs again what was in flight
+                time.sleep(0.01)
+            kept = self.runtime.inject_input(ctx.node_id, "kept", ctx.execution_id)
+            append(self._said, outcome=asyncio.run(kept), injected=ctx.execution_id)
+            self._reaper.reach("injected")
         if ctx.node_id in self._asks:
             unheard = {"timeout": 0.02, "default": "nothing", "assignee": "nobody"}
             limits = unheard if ctx.node_id in self._unheard else {}
@@ -270,6 +278,7 @@ def build(request: dict[str, Any], reaper: Reaper) -> AgentRuntime:
     )
     runtime.register_entry_point(entry)
     runtime.register_entry_point(hook)
+    functions.runtime = runtime
     return runtime
 
 

@@ -29,7 +29,7 @@ from greenroom.protocol.events import EventBody, EventType, Reference
 from greenroom.protocol.execution import Accepted, Ended, ExecutionState, Phase, Status, Token
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.patch import Cause, JournalRecord, Patch
-from greenroom.protocol.questions import OpenQuestion, QuestionEnding
+from greenroom.protocol.questions import Injected, OpenQuestion, QuestionEnding
 from greenroom.protocol.values import encode_value
 
 EXECUTION = "session_20260102_030405_0badcafe"
@@ -123,7 +123,10 @@ RECORDS = {
         incarnation=7,
         plan=b"",
         cause=Cause(tick="answer", node="second"),
-        patch=Patch(questions={1: OpenQuestion(token=2, to="ok"), 2: None}),
+        patch=Patch(
+            questions={1: OpenQuestion(token=2, to="ok"), 2: None},
+            inbox={1: None, 2: Injected(node="second", value=TEXT)},
+        ),
     ),
     "end": JournalRecord(
         seq=3,
@@ -205,6 +208,8 @@ STATES = {
         latency_ms=55,
         questions={4: OpenQuestion(token=3, to="ok")},
         asked=5,
+        inbox={2: Injected(node="second", value=TEXT)},
+        injected=2,
     ),
 }
 NOTES: dict[str, Note] = {

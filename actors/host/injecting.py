@@ -1,0 +1,89 @@
+"""Input for a node, from the caller's event loop: an answer, or kept until the node asks."""
+
+from typing import Any
+
+from msgspec import Raw
+
+from greenroom.actors.host.assembly import Assembly
+from greenroom.actors.host.pausing import summary_of
+from greenroom.actors.host.questions import answer
+from greenroom.actors.host.waiting import wish
+from greenroom.protocol.engine.injecting import Reception, reception
+from greenroom.protocol.errors import EntryPointNotFound, StreamUnavailable
+from greenroom.protocol.execution import ExecutionState
+from greenroom.protocol.limits import INJECT_TRIES_MAX, QUESTIONS_OPEN_MAX
+from greenroom.protocol.people_errors import AmbiguousInput, ExecutionNotFound, InboxFull
+from greenroom.protocol.questions import AnswerOutcome, InjectionOutcome, question_id
+from greenroom.protocol.stream_messages import AtNode, InjectInput
+from greenroom.protocol.values import encode_value
+from greenroom.storage.questions import Wanted
+from greenroom.storage.reader import Reader
+
+
+async def inject(
+    assembly: Assembly, node_id: str, content: Any, execution_id: str | None
+) -> InjectionOutcome:
+    """What became of the input, after its commit; see `PeopleCalls.inject_input`."""
+    value = Raw(encode_value(content))
+    if execution_id is None:
+        found = await _candidates(assembly, node_id)
+        if not found:
+            return InjectionOutcome.NOBODY_WAITS
+        if len(found) > 1:
+            raise AmbiguousInput(node_id, found)
+        (execution_id,) = found
+    summary = summary_of(assembly, execution_id)
+    if summary is None:
+        raise ExecutionNotFound(f"there is no execution {execution_id!a:.140} in the store")
+    if summary.entry_point not in assembly.streams.refs:
+        raise EntryPointNotFound(
+            f"Entry point {summary.entry_point!r} not found: execution {execution_id} cannot go on"
+        )
+    message = InjectInput(execution_id=execution_id, node=node_id, value=value)
+    for _ in range(INJECT_TRIES_MAX):
+        # Each round that changes nothing means that the execution has moved on meanwhile.
+        asked = _open_question(assembly, execution_id, node_id)
+        if asked is not None:
+            if await answer(assembly, asked, content, None) is AnswerOutcome.ACCEPTED:
+                return InjectionOutcome.ANSWERED
+            continue
+        if await wish(assembly, summary.entry_point, message):
+            return InjectionOutcome.KEPT
+        state = _state(assembly, execution_id)
+        can = Reception.NOBODY if state is None else reception(state, node_id, len(value))
+        if can is Reception.FULL:
+            raise InboxFull(execution_id, node_id)
+        if can is Reception.NOBODY:
+            return InjectionOutcome.NOBODY_WAITS
+    raise StreamUnavailable(f"execution {execution_id} moves on too fast: try again")
+
+
+async def _candidates(assembly: Assembly, node_id: str) -> list[str]:
+    """Two at most of the executions that wait at the node, or run it now."""
+    wanted = Wanted(node=node_id)
+    waiting = assembly.store.read(
+        lambda reader: reader.pending_questions(wanted, None, QUESTIONS_OPEN_MAX + 1)
+    )
+    found = dict.fromkeys(one.record.execution_id for one in waiting if one.record.effect is None)
+    for ref in assembly.streams.refs.values():
+        found |= dict.fromkeys(await ref.ask(AtNode(node=node_id)))
+    return list(found)[:2]
+
+
+def _open_question(assembly: Assembly, execution_id: str, node_id: str) -> str | None:
+    wanted = Wanted(execution_id=execution_id, node=node_id)
+    found = assembly.store.read(
+        lambda reader: reader.pending_questions(wanted, None, QUESTIONS_OPEN_MAX)
+    )
+    for one in found:
+        if one.record.effect is None:
+            return question_id(execution_id, one.number)
+    return None
+
+
+def _state(assembly: Assembly, execution_id: str) -> ExecutionState | None:
+    def load(reader: Reader) -> ExecutionState | None:
+        found = reader.execution(execution_id)
+        return None if found is None else reader.load_state(found.ordinal)
+
+    return assembly.store.read(load)

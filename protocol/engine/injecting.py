@@ -1,0 +1,64 @@
+"""Input that comes for a node that is busy: kept, for the next question that the node asks."""
+
+from enum import Enum
+
+import msgspec
+
+from greenroom.protocol.engine.draft import Draft
+from greenroom.protocol.engine.plan import Plan
+from greenroom.protocol.engine.ticks import Fits, Inject
+from greenroom.protocol.engine.transition import Transition
+from greenroom.protocol.execution import TERMINAL, ExecutionState
+from greenroom.protocol.limits import INBOX_BYTES_MAX, INBOX_MAX
+from greenroom.protocol.patch import Cause
+from greenroom.protocol.questions import AskedQuestion, Injected
+
+
+class Reception(Enum):
+    """What an execution can do with input for one of its nodes."""
+
+    ANSWER = "a question of the node is open"
+    KEEP = "the node has not ended"
+    FULL = "the node has not ended, and too much is kept already"
+    NOBODY = "the execution is somewhere else, or has ended"
+
+
+def reception(state: ExecutionState, node: str, size: int) -> Reception:
+    """Say what may be done with input of `size` bytes for a node."""
+    if state.status in TERMINAL:
+        return Reception.NOBODY
+    tokens = state.tokens
+    for question in state.questions.values():
+        if question.effect is None and tokens[question.token].node == node:
+            return Reception.ANSWER
+    if not any(token.node == node and token.ended is None for token in tokens.values()):
+        return Reception.NOBODY
+    kept = sum(len(one.value) for one in state.inbox.values())
+    if len(state.inbox) >= INBOX_MAX or kept + size > INBOX_BYTES_MAX:
+        return Reception.FULL
+    return Reception.KEEP
+
+
+def inject(plan: Plan, state: ExecutionState, tick: Inject, now: float) -> Transition | None:
+    """Keep the input until the node asks; None when that is not what can be done with it now."""
+    if reception(state, tick.node, len(tick.value)) is not Reception.KEEP:
+        return None
+    draft = Draft(plan, state, now)
+    draft.inbox[state.injected + 1] = Injected(node=tick.node, value=tick.value)
+    return draft.finish(Cause(tick="inject", node=tick.node))
+
+
+def take_kept(
+    draft: Draft, node: str, question: AskedQuestion, fits: Fits | None
+) -> msgspec.Raw | None:
+    """Take the oldest input that is kept for the node and fits the question; None when none does.
+
+    What does not fit is kept, for a question that it does fit.
+    """
+    for number, kept in draft.state.inbox.items():
+        if kept.node != node or number in draft.inbox:
+            continue
+        if question.schema is None or (fits is not None and fits(question.schema, kept.value)):
+            draft.inbox[number] = None
+            return kept.value
+    return None
