@@ -86,7 +86,9 @@ class WorkCalls(ABC):
     ) -> ExecutionResult | None:
         """The result once the execution has ended, is held or paused.
 
-        None when it is unknown, or not in time. Raises RuntimeNotRunning, RuntimeStopped.
+        A question that is open is no end: `pending_questions`, or the event
+        "client_input_requested", tells of it. None when it is unknown, or not in time. Raises
+        RuntimeNotRunning, RuntimeStopped.
         """
         return await await_end(self._running(), execution_id, timeout)
 

@@ -130,3 +130,14 @@ def test_nothing_expires_at_rest_and_an_answer_still_counts(start: Any, rest: An
             run.tick(Due(permit=False))
         assert (run.known.status, run.token.node) == (Status.QUEUED, "send")
         assert run.value("ok") == ("by hand" if answered else "by default")
+
+
+def test_the_deadline_of_the_execution_closes_its_questions(start: Any) -> None:
+    run = start(NODES, EDGES, deadline=1_060.0)
+    ask(run, ("ok", 90.0, "by default"), ("why", None, ...))
+    assert due_at(run.known) == 1_060.0
+    run.now = 1_060.0
+    run.tick(Due(permit=True))
+    assert run.known.status is Status.TIMED_OUT
+    assert endings(run) == dict.fromkeys((1, 2), QuestionEnding.CLOSED)
+    assert (run.known.questions, "ok" in run.known.memory) == ({}, False)
