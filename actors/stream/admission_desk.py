@@ -96,8 +96,12 @@ class AdmissionDesk:
         return True
 
     def take_unless_others_wait(self, live: Live) -> bool:
-        """Give an execution that is woken a permit, unless it has to queue behind others for it."""
-        return live.permit or (not self.crowded and self.take(live))
+        """Give an execution that is woken a permit, unless it has to queue behind others for it, or
+        to run alone.
+        """
+        if live.permit:
+            return True
+        return not self.crowded and not _is_suspect(live) and self.take(live)
 
     def give_back(self, live: Live) -> None:
         """Take its permit back, if it has one."""
@@ -158,3 +162,8 @@ def _ready(state: ExecutionState) -> int | None:
         if token.phase is Phase.READY:
             return token_id
     return None
+
+
+def _is_suspect(live: Live) -> bool:
+    tokens = () if live.state is None else live.state.tokens.values()
+    return any(token.crashes >= SUSPECT_CRASHES for token in tokens)

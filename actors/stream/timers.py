@@ -76,6 +76,7 @@ class Timers:
 
     def committed(self, live: Live, move: TimerMove | None) -> None:
         """A step of the execution is durable."""
+        self._skipped.discard(live.ordinal)
         self.watch(live)
         if move is not None and move.after is not None:
             self._wait_until(move.after)

@@ -20,14 +20,11 @@ def due_at(state: ExecutionState) -> float | None:
     """Return when the first thing comes due of an execution (wall UTC seconds), None for never."""
     if state.status in TERMINAL:
         return None
-    first = state.accepted.deadline
-    times = [_out_of_time_at(state), *map(token_due, state.tokens.values())]
+    times = [state.accepted.deadline, _out_of_time_at(state)]
+    times += [token_due(token) for token in state.tokens.values()]
     if state.questions and state.status is Status.WAITING:
         times += [one.deadline for one in state.questions.values()]
-    for due in times:
-        if due is not None:
-            first = due if first is None else min(first, due)
-    return first
+    return min((due for due in times if due is not None), default=None)
 
 
 def token_due(token: Token) -> float | None:
@@ -69,14 +66,16 @@ def stored_due(state: ExecutionState) -> float | None:
 def timer_move(state: ExecutionState | None, patch: Patch) -> TimerMove | None:
     """Return how `patch` changes the store's index, None when it does not. `state` is only read."""
     before = None if state is None else stored_due(state)
-    after = None if _runs_after(state, patch) else stored_due(_outline(state, patch))
+    after = None if _is_out_after(state, patch) else stored_due(_outline(state, patch))
     return None if before == after else TimerMove(before, after)
 
 
-def _runs_after(state: ExecutionState | None, patch: Patch) -> bool:
-    if patch.status is not None:
-        return patch.status is Status.RUNNING
-    return state is not None and state.status is Status.RUNNING
+def _is_out_after(state: ExecutionState | None, patch: Patch) -> bool:
+    """Say whether the status after `patch` alone keeps the execution out of the store's index."""
+    status = patch.status
+    if status is None and state is not None:
+        status = state.status
+    return status is Status.RUNNING or status in TERMINAL
 
 
 def _outline(state: ExecutionState | None, patch: Patch) -> ExecutionState:

@@ -8,12 +8,13 @@ outside, before it is made, "called", after it, and "answered", after the k-th a
 from pathlib import Path
 from typing import Any
 
-from agent import GOAL, Reaper, append, main
+from agent import Reaper, append, main
 
 from greenroom.actors.host.runtime import AgentRuntime
 from greenroom.actors.nodes.context import NodeContext
 from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.events import EventType
+from greenroom.protocol.goal import Goal
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
 from greenroom.storage.lmdb_store import open_store
 from greenroom.storage.store import Store, StoreOptions
@@ -115,7 +116,7 @@ async def serve(request: dict[str, Any], reaper: Reaper) -> None:
 
     runtime = AgentRuntime(
         GRAPH,
-        GOAL,
+        Goal(id="goal"),
         request["store"],
         functions=Functions(request, reaper).by_name(),
         store_factory=factory,

@@ -7,11 +7,12 @@ Every call that reaches the outside enters the ledger. Points to be killed at, b
 from pathlib import Path
 from typing import Any
 
-from agent import GOAL, Reaper, append, main
+from agent import Reaper, append, main
 
 from greenroom.actors.host.runtime import AgentRuntime
 from greenroom.actors.nodes.context import NodeContext
 from greenroom.protocol.entry_point import EntryPointSpec
+from greenroom.protocol.goal import Goal
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
 from greenroom.storage.lmdb_store import open_store
 from greenroom.storage.store import Store, StoreOptions
@@ -86,7 +87,7 @@ async def serve(request: dict[str, Any], reaper: Reaper) -> None:
 
     runtime = AgentRuntime(
         GRAPH,
-        GOAL,
+        Goal(id="goal"),
         request["store"],
         functions=Functions(request, reaper).by_name(),
         store_factory=factory,
