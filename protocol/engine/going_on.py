@@ -16,9 +16,7 @@ def sleep(draft: Draft, token_id: int, token: Token, until: float) -> None:
 
 
 def await_answers(draft: Draft, token_id: int, token: Token) -> None:
-    """Let the token of a node that has ended wait for the answers to what it asked, without a
-    permit.
-    """
+    """Let the token wait for the answers to what was asked about its node, without a permit."""
     draft.tokens[token_id] = msgspec.structs.replace(token, phase=Phase.ASKING)
     draft.wait(token.node, None)
 

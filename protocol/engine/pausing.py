@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from greenroom.protocol.engine.draft import Draft
-from greenroom.protocol.engine.going_on import go_on_or_wait
+from greenroom.protocol.engine.going_on import await_answers, go_on_or_wait
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.ticks import Pause, Resume
 from greenroom.protocol.engine.transition import Transition
@@ -33,7 +33,8 @@ def resume(plan: Plan, state: ExecutionState, tick: Resume, now: float) -> Trans
     """Take up what is paused, failed, exhausted or held, with `tick.memory` over its memory.
 
     None for everything else, and while the graph has not the node at which it stands. A node that
-    had not ended runs again in its visit, its attempts counted on; a failure or a hold is forgiven:
+    had not ended runs again in its visit, its attempts counted on, when what was asked about its
+    effects is answered; a failure or a hold is forgiven:
     `failures`, `crashes` and the time that it has run start from 0. From a node that had ended the
     way is chosen with its output and the new input over it: now, or when its questions are answered
     and its sleep is over.
@@ -57,5 +58,8 @@ def resume(plan: Plan, state: ExecutionState, tick: Resume, now: float) -> Trans
             continue
         if forgiven:
             token = msgspec.structs.replace(token, failures=0, crashes=0, conflicts=0)
-        draft.queue(token_id, token)
+        if draft.awaits_answers(token_id):
+            await_answers(draft, token_id, token)
+        else:
+            draft.queue(token_id, token)
     return draft.finish(Cause(tick="resume"))

@@ -2,15 +2,14 @@
 
 from typing import Final
 
-import msgspec
-
 from greenroom.protocol.effect_errors import OutcomeUnknown
 from greenroom.protocol.effects import EffectOutcome
 from greenroom.protocol.engine.asking import open_question
-from greenroom.protocol.engine.draft import Draft
+from greenroom.protocol.engine.draft import Draft, parked
 from greenroom.protocol.engine.effects import ANSWER_SCHEMA, CALL_AGAIN, FAIL, HAPPENED, key_of
+from greenroom.protocol.engine.going_on import await_answers
 from greenroom.protocol.engine.ticks import NodeErrored
-from greenroom.protocol.execution import Phase, Token
+from greenroom.protocol.execution import Token
 from greenroom.protocol.questions import AskedQuestion
 
 _UNKNOWN: Final = OutcomeUnknown.code
@@ -32,13 +31,9 @@ def ask_about_effects(draft: Draft, token: Token, tick: NodeErrored) -> bool:
     ]
     if not slots:
         return False
-    state = draft.state
-    asked = {one.effect for one in state.questions.values() if one.token == token_id}
-    news = [slot for slot in slots if slot not in asked]
-    for number, slot in enumerate(news, start=state.asked + 1):
+    for number, slot in enumerate(slots, start=draft.state.asked + 1):
         open_question(draft, number, token_id, token, _question(draft, token, slot))
-    draft.tokens[token_id] = msgspec.structs.replace(token, phase=Phase.ASKING)
-    draft.wait(token.node, None)
+    await_answers(draft, token_id, parked(token))
     return True
 
 

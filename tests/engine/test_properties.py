@@ -39,10 +39,11 @@ CONDITIONS = [
     "true",
 ]
 EFFECTS = [
-    (EffectPolicy.STEP, EffectOutcome.DONE),
+    (EffectPolicy.ONCE, EffectOutcome.UNKNOWN),
     (EffectPolicy.ONCE, EffectOutcome.BEGUN),
-    (EffectPolicy.IDEMPOTENT, EffectOutcome.UNKNOWN),
+    (EffectPolicy.STEP, EffectOutcome.DONE),
 ]
+SAID = ["happened", "call_again", "fail"]
 RESTING = {Status.HELD, Status.PAUSED}
 VALUES = [None, 0, 1, 2, "", "bug", "a bug report", True]
 
@@ -110,6 +111,9 @@ def choose(run, number: int) -> Tick:
         return run.answer(detail % (run.known.asked + 1), value, permit=detail % 3 != 0)
     if run.known.status in RESTING:
         return Resume(run.encoded({"n": value})) if kind % 3 else Dispatch(token_id)
+    if kind % 2 == 0 and run.known.effects.get(token_id):
+        error_types = ("OutcomeUnknown", "outcome_unknown")
+        return NodeErrored(token_id, visit, attempt, "who knows", error_types, 1, retryable=False)
     if kind < 6:
         sleep_until = run.now + detail % 7 if detail % 5 == 0 else None
         return run.success({} if detail % 3 == 0 else {"n": value}, sleep_until)
@@ -120,10 +124,11 @@ def choose(run, number: int) -> Tick:
         return Inject(node=token.node, value=run.encoded({"n": value})["n"])
     if kind < 9:
         return NodeErrored(token_id, visit, attempt, "broken", ("E",), 1, detail % 4 != 0)
-    if kind == 16:
-        record = EffectRecord(*EFFECTS[detail % 3], b"d") if detail % 5 else None
-        change = EffectChange(f"pay/{detail % 4 + 1}", record)
-        return Progressed(token_id, visit, attempt, (change,) * (detail % 3))
+    if kind in (14, 16):
+        policy, outcome = EFFECTS[detail % 3]
+        known = EffectRecord(policy, outcome, b"d", ask=outcome is EffectOutcome.UNKNOWN)
+        change = EffectChange(f"pay/{detail % 4 + 1}", known if detail % 5 else None)
+        return Progressed(token_id, visit, attempt, (change,) * (1 + detail % 2))
     if kind == 9:
         return Conflicted(token_id, visit, attempt, ("k",))
     if kind in (10, 13):
@@ -156,7 +161,10 @@ def fits(run) -> None:
     asking = [number for number, token in state.tokens.items() if token.phase is Phase.ASKING]
     assert asking == [] or {one.token for one in state.questions.values()} == set(asking)
     assert not state.questions or state.status in {Status.WAITING, *RESTING}
-    assert all(state.tokens[one.token].ended is not None for one in state.questions.values())
+    for one in state.questions.values():
+        assert (state.tokens[one.token].ended is None) == (one.effect is not None)
+        if one.effect is not None:
+            assert state.effects[one.token][one.effect].outcome is EffectOutcome.UNKNOWN
     assert (state.ended_at is not None) == (state.status in TERMINAL)
     assert state.steps == sum(state.visits.values()) <= run.plan.max_steps
     assert len(state.path) <= state.steps
@@ -169,7 +177,7 @@ def fits(run) -> None:
                 limit = run.plan.nodes[token.node].spec.timeout_s
                 assert (token.due is None) == (limit is None)
             case Phase.ASKING:
-                assert token.ended is not None
+                assert token.ended is not None or token.due is None
             case _:
                 assert token.due is not None
     assert (state.active_at is not None) == (
@@ -237,6 +245,9 @@ def driver(run_class) -> type:
             )
 
         def answer(self, number, value, *, permit=True) -> Answer:
+            asked = self.known.questions.get(number)
+            if asked is not None and asked.effect is not None:
+                value = {"outcome": SAID[VALUES.index(value) % 3], "result": value}
             raw = self.encoded({"n": value})["n"]
             return Answer(number=number, value=raw, digest=b"d", by=None, permit=permit)
 

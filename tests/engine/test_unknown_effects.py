@@ -10,6 +10,7 @@ from greenroom.protocol.engine.ticks import (
     Answer,
     Cancel,
     Dispatch,
+    Due,
     NodeErrored,
     Pause,
     Progressed,
@@ -69,6 +70,16 @@ def test_the_node_waits_unfinished_and_the_question_says_what_is_asked(start: An
     assert schema["properties"]["outcome"]["enum"] == ["happened", "call_again", "fail"]
     assert run.data("client_input_requested")["effect"] == "pay/1"
     assert run.last.closed is False
+
+
+def test_the_time_of_a_node_does_not_run_out_while_people_are_asked(start: Any) -> None:
+    run = start([NodeSpec(id="a", max_retries=1, timeout_s=5.0)])
+    record(run, "pay/1")
+    fail(run)
+    run.now += 100.0
+    assert run.tick(Due(permit=True)) is None
+    say(run, 1, permit=True, outcome="call_again")
+    assert (run.token.phase, run.token.due) == (Phase.RUNNING, run.now + 5.0)
 
 
 @pytest.mark.parametrize("permit", [False, True])
@@ -138,8 +149,6 @@ def test_a_pause_keeps_the_question_and_a_resume_does_not_ask_twice(start: Any) 
     run = asked(start, "pay/1")
     run.tick(Pause())
     run.tick(Resume())
-    run.tick(Dispatch(run.token_id))
-    fail(run)
     assert (run.known.status, list(run.known.questions), run.known.asked) == ("waiting", [1], 1)
     run.tick(Pause())
     assert say(run, 1, permit=False, outcome="happened", result=1)

@@ -32,16 +32,22 @@ class Inbox:
         self.told = Condition()
         self.asked: list[RecordEffect] = []
         self.answer: Any = True
+        self.pending: list[Future[Any]] = []
+        self.on_ask: Callable[[], None] = lambda: None
 
     def tell(self, message: Any, *, control: bool = False) -> None:
         assert control
         self.told.add(message)
 
     def ask(self, message: RecordEffect, *, control: bool = False) -> Future[Any]:
-        """Answers at once, as after the commit."""
+        """Answers at once, as after the commit; with `answer` None not at all."""
         assert control
         self.asked.append(message)
         future: Future[Any] = Future()
+        self.pending.append(future)
+        self.on_ask()
+        if self.answer is None:
+            return future
         if isinstance(self.answer, BaseException):
             future.settle_exception(self.answer)
         else:

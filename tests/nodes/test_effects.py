@@ -1,5 +1,6 @@
 """What a node may call as an effect, and what is asked of its stream."""
 
+import asyncio
 import functools
 from typing import Any
 
@@ -168,3 +169,22 @@ def test_what_a_function_raises_reaches_the_node_whatever_it_is(rig: Any) -> Non
 
     rig.node(node)
     assert outputs(rig.run())["result"] == ["ValueError", "Odd", "RuntimeError"]
+
+
+def test_who_stops_waiting_for_a_record_does_not_take_it_back(rig: Any) -> None:
+    """The call was made: its record must not be skipped because its node waits no longer."""
+
+    async def node(ctx: Any) -> bool:
+        asked = asyncio.Event()
+        rig.inbox.answer, rig.inbox.on_ask = None, asked.set
+        waiting = asyncio.ensure_future(ctx.step("look", waiting_for_nobody))
+        await asked.wait()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        return rig.inbox.pending[0].cancelled()
+
+    async def waiting_for_nobody() -> None: ...
+
+    rig.node(node)
+    assert outputs(rig.run())["result"] is False

@@ -331,20 +331,36 @@ async def test_a_call_that_its_node_gave_up_keeps_its_intent_and_its_key(lab: An
     assert len(set(calls)) == 1
 
 
+def ticks_of(lab: Any, execution: str) -> tuple[list[str], Any]:
+    """What each record of the journal was written for, and the state that they fold to."""
+    (path,) = lab.stores
+    reader = open_reader(path)
+    try:
+        found = reader.read(lambda view: view.execution(execution))
+        records = reader.read(lambda view: list(view.journal(found.ordinal, limit=100)))
+        state = reader.read(lambda view: view.load_state(found.ordinal))
+    finally:
+        reader.close()
+    return [one.cause.tick for one in records], state
+
+
 async def test_sub_steps_cost_one_commit_or_two_and_no_step(lab: Any) -> None:
     async def order(ctx: Any) -> Any:
         await ctx.step("a", dict)
         await ctx.effect("b", dict, policy="once")
 
     result, _ = await run(lab, order)
-    (path,) = lab.stores
-    reader = open_reader(path)
-    try:
-        found = reader.read(lambda view: view.execution(result.execution_id))
-        records = reader.read(lambda view: list(view.journal(found.ordinal, limit=100)))
-        state = reader.read(lambda view: view.load_state(found.ordinal))
-    finally:
-        reader.close()
-    causes = [one.cause.tick for one in records]
-    assert causes == ["accept", "progressed", "progressed", "progressed", "node_succeeded"]
+    ticks, state = ticks_of(lab, result.execution_id)
+    assert ticks == ["accept", "progressed", "progressed", "progressed", "node_succeeded"]
     assert (result.steps_executed, state.effects) == (1, {})
+
+
+async def test_sub_steps_that_end_together_share_a_commit(lab: Any) -> None:
+    async def look() -> None: ...
+
+    async def order(ctx: Any) -> Any:
+        await asyncio.gather(*(ctx.step("look", look) for _ in range(50)))
+
+    result, _ = await run(lab, order)
+    ticks, _ = ticks_of(lab, result.execution_id)
+    assert 1 <= ticks.count("progressed") < 50
