@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
+from greenroom.protocol.budget import Budget, check_budget
 from greenroom.protocol.errors import InvalidConfig
 from greenroom.protocol.event_filter import event_types
 from greenroom.protocol.ids import validate_id
@@ -74,9 +75,10 @@ class EntryPointSpec(msgspec.Struct, frozen=True, kw_only=True):
     more is the choice of `overflow`, where `block_timeout_s` is the longest wait of `block` in
     seconds (None: no limit). `rate_limit`: how many are accepted in a span of time, as a RateLimit
     or as text, "10/s"; more raise RateLimited. `idempotency_window_s`: how long an idempotency key
-    is remembered, in seconds from acceptance. `timeout_s`: how many seconds an execution may run,
-    unless its trigger says otherwise; time in which it is queued, waits or is paused does not
-    count. Plain strings are accepted for `trigger_type`, `isolation_level` and `overflow`.
+    is remembered, in seconds from acceptance. `budget`: how much an execution may use, unless its
+    trigger says otherwise. `timeout_s`: how many seconds an execution may run, unless its trigger
+    says otherwise; time in which it is queued, waits or is paused does not count. Plain strings are
+    accepted for `trigger_type`, `isolation_level` and `overflow`.
 
     Raises InvalidId and InvalidConfig when constructed with values that cannot be used.
     """
@@ -95,6 +97,7 @@ class EntryPointSpec(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit: RateLimitLike = None
     idempotency_window_s: float = IDEMPOTENCY_WINDOW_S
     timeout_s: float | None = None
+    budget: Budget | None = None
 
     def __post_init__(self) -> None:
         validate_id("entry point", self.id)
@@ -113,6 +116,7 @@ class EntryPointSpec(msgspec.Struct, frozen=True, kw_only=True):
         )
         if self.timeout_s is not None:
             check_number(where + "timeout_s", self.timeout_s, 0, TIMEOUT_S_MAX)
+        check_budget(self.budget)
         self._check_overflow(where)
         msgspec.structs.force_setattr(self, "rate_limit", rate_limit_of(where, self.rate_limit))
         require(isinstance(self.trigger_config, dict), where + "trigger_config must be a dict")

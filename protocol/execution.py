@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from greenroom.protocol.budget import Budget
 from greenroom.protocol.effects import EffectRecord
 from greenroom.protocol.questions import Injected, OpenQuestion
 
@@ -120,6 +121,9 @@ class ExecutionState(msgspec.Struct, gc=False, kw_only=True):
     started_at: float | None = None  # wall UTC seconds
     ended_at: float | None = None
     latency_ms: int = 0  # time spent inside nodes
+    node_runs: int = 0  # that came to an end; counted while it has a budget
+    wall_s: float = 0.0  # how long it had run in all at `active_at`; counted while its budget asks
+    budget: Budget | None = None  # the one that it was accepted with, or a later one
     violated: tuple[str, ...] = ()  # soft constraints that did not hold when last checked
     active_s: float = 0.0  # how long it had run at `active_at`; counted when it has a timeout
     active_at: float | None = None  # wall UTC seconds of its latest step, while it runs

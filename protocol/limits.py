@@ -66,6 +66,7 @@ PRIORITY_STEP_S: Final = 60  # one priority is worth this much waiting time
 BLOCKED_CALLERS_MAX: Final = 1_000  # that wait for a place, of each entry point
 TRIGGER_MANY_MAX: Final = 1_000  # executions that one commit accepts
 TRIGGER_MANY_BYTES_MAX: Final = 16 * 1024 * 1024  # of their inputs
+BUDGET_WALL_S_MAX: Final = 366 * 24 * 3600.0
 BLOCK_S_MAX: Final = 24 * 3600.0
 RATE_COUNT_MAX: Final = 1_000_000_000
 RATE_PER_S_MIN: Final = 0.001

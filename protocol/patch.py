@@ -6,6 +6,7 @@ deploy, a mended bug or a new library version cannot rewrite the past.
 
 import msgspec
 
+from greenroom.protocol.budget import Budget
 from greenroom.protocol.effects import EffectRecord
 from greenroom.protocol.execution import Accepted, ExecutionState, Status, Token
 from greenroom.protocol.questions import Injected, OpenQuestion
@@ -16,11 +17,12 @@ class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
 
     `tokens` maps a token's id to its new value, or to None when it is gone; `memory` sets keys,
     `forget` deletes keys (deletes come first); `visits` holds new absolute counts; `path` is
-    appended; `steps`, `retries`, `failures` (by node) and `latency_ms` are added; `violated` holds
-    the ids of the soft constraints that do not hold now; `questions` maps a question's number to
-    what opened it, or to None when it is closed; `inbox` that of an input to what is kept, or to
-    None when it is used. `effects` sets what is on record in the slots of a token, None deletes it;
-    all of it goes when the token goes or has ended. `active_s` and `active_at` are set together.
+    appended; `steps`, `retries`, `failures` (by node), `latency_ms`, `node_runs` and `wall_s` are
+    added; `violated` holds the ids of the soft constraints that do not hold now; `questions` maps a
+    question's number to what opened it, or to None when it is closed; `inbox` that of an input to
+    what is kept, or to None when it is used. `effects` sets what is on record in the slots of a
+    token, None deletes it; all of it goes when the token goes or has ended. `active_s` and
+    `active_at` are set together.
     """
 
     accepted: Accepted | None = None
@@ -45,6 +47,9 @@ class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     active_at: float | None = None
     questions: dict[int, OpenQuestion | None] = {}
     inbox: dict[int, Injected | None] = {}
+    node_runs: int = 0
+    wall_s: float = 0.0
+    budget: Budget | None = None
 
 
 class Cause(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -106,6 +111,8 @@ def apply(state: ExecutionState | None, patch: Patch, seq: int) -> ExecutionStat
     state.steps += patch.steps
     state.retries += patch.retries
     state.latency_ms += patch.latency_ms
+    state.node_runs += patch.node_runs
+    state.wall_s += patch.wall_s
     for node, count in patch.failures.items():
         state.retry_details[node] = state.retry_details.get(node, 0) + count
     if patch.questions:
@@ -145,6 +152,8 @@ def _apply_questions(state: ExecutionState, questions: dict[int, OpenQuestion | 
 
 
 def _apply_ends(state: ExecutionState, patch: Patch) -> None:
+    if patch.budget is not None:
+        state.budget = patch.budget
     if patch.run is not None:
         state.run = patch.run
         state.ended_at = None

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from greenroom.protocol.budget import Budget
 from greenroom.protocol.commit import CommitOutcome, CursorMove, StateKey, StateRead, StateWrite
 from greenroom.protocol.effects import EffectRecord
 from greenroom.protocol.message import Message
@@ -32,6 +33,7 @@ class Trigger(Message, frozen=True, tag="trigger"):
     concurrency_key: str = ""
     timeout_s: float | None = None  # of the time in which it runs; None: the entry point's
     deadline: float | None = None  # wall UTC seconds
+    budget: Budget | None = None
     hops: int = 0
     cursor: CursorMove | None = (
         None  # of the log consumer that sent it: effect and cursor in one commit
@@ -124,6 +126,7 @@ class ResumeExecution(Message, frozen=True, tag="resume_execution"):
 
     execution_id: str
     memory: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
+    budget: Budget | None = None
 
 
 class DeleteExecution(Message, frozen=True, tag="delete_execution"):

@@ -6,6 +6,7 @@ from typing import Any
 from greenroom.actors.host.assembly import Assembly
 from greenroom.actors.host.triggering import encode_input
 from greenroom.actors.host.waiting import may_be_execution, wish
+from greenroom.protocol.budget import Budget, check_budget
 from greenroom.protocol.commit import Summary
 from greenroom.protocol.errors import EntryPointNotFound
 from greenroom.protocol.people_errors import ExecutionNotFound, NotResumable
@@ -24,7 +25,10 @@ async def pause(assembly: Assembly, execution_id: str, reason: str) -> bool:
 
 
 async def resume(
-    assembly: Assembly, execution_id: str, input_data: Mapping[str, Any] | None
+    assembly: Assembly,
+    execution_id: str,
+    input_data: Mapping[str, Any] | None,
+    budget: Budget | None,
 ) -> None:
     """Returns once it is committed.
 
@@ -32,6 +36,7 @@ async def resume(
     RuntimeStopped.
     """
     memory = encode_input(input_data)
+    check_budget(budget)
     found = summary_of(assembly, execution_id)
     if found is None:
         raise ExecutionNotFound(f"there is no execution {execution_id!a:.140} in the store")
@@ -39,7 +44,7 @@ async def resume(
         raise EntryPointNotFound(
             f"Entry point {found.entry_point!r} not found: execution {execution_id} cannot go on"
         )
-    message = ResumeExecution(execution_id=execution_id, memory=memory)
+    message = ResumeExecution(execution_id=execution_id, memory=memory, budget=budget)
     if not await wish(assembly, found.entry_point, message):
         now = summary_of(assembly, execution_id)
         if now is None:  # it was deleted meanwhile

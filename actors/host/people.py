@@ -10,6 +10,7 @@ from greenroom.actors.host.assembly import Assembly
 from greenroom.actors.host.injecting import inject
 from greenroom.actors.host.pausing import pause, resume
 from greenroom.actors.host.questions import answer, get, pending
+from greenroom.protocol.budget import Budget
 from greenroom.protocol.limits import LIST_PAGE_DEFAULT
 from greenroom.protocol.questions import AnswerOutcome, InjectionOutcome, Question
 
@@ -30,15 +31,22 @@ class PeopleCalls(ABC):
         """
         return await pause(self._running(), session_id, reason)
 
-    async def resume(self, session_id: str, input_data: Mapping[str, Any] | None = None) -> None:
+    async def resume(
+        self,
+        session_id: str,
+        input_data: Mapping[str, Any] | None = None,
+        *,
+        budget: Budget | None = None,
+    ) -> None:
         """Take up an execution that is paused, failed, exhausted or held; returns after the commit.
 
+        `budget` takes the place of the one that it had; what it has used of that counts on.
         The values of `input_data` are set in its memory first. After a pause node it goes on at
         "<node>_resume" of the graph's entry points, else by the node's edges; else the node at
         which it stopped runs again, in the same visit, with `max_retries` attempts to come.
         Raises ExecutionNotFound, NotResumable, InvalidValue, and as `cancel_execution`.
         """
-        await resume(self._running(), session_id, input_data)
+        await resume(self._running(), session_id, input_data, budget)
 
     def pending_questions(
         self,

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
+from greenroom.protocol.budget import Budget
+
 
 class TriggerOptions(TypedDict, total=False):
     """What a caller may say about an execution beside its input.
@@ -12,7 +14,8 @@ class TriggerOptions(TypedDict, total=False):
     `priority` is worth a minute of waiting in the queue. `execution_id` is the caller's own id for
     it; repeating a trigger with the same one answers that id. Of the executions of one entry point
     with one `concurrency_key` one runs at a time, in the order of acceptance: the next begins when
-    the one before has ended. One that waits, is paused or held has not.
+    the one before has ended. One that waits, is paused or held has not. `budget` is how much it may
+    use; None takes the entry point's.
 
     `execution_timeout` is how many seconds it may run: time in which it is queued, waits or is
     paused does not count, and 0 ends it at once; None takes the entry point's `timeout_s`.
@@ -25,6 +28,7 @@ class TriggerOptions(TypedDict, total=False):
     concurrency_key: str | None
     execution_timeout: float | None
     deadline: datetime | None
+    budget: Budget | None
 
 
 class TriggerItem:

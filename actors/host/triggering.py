@@ -10,6 +10,7 @@ from typing import Any, Final
 from msgspec import Raw
 from uuid_utils import uuid4
 
+from greenroom.protocol.budget import Budget, check_budget
 from greenroom.protocol.commit import CommitOutcome, OutcomeKind
 from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.errors import (
@@ -92,6 +93,7 @@ def build_trigger(
     concurrency_key: str | None = None,
     execution_timeout: float | None = None,
     deadline: datetime | None = None,
+    budget: Budget | None = None,
 ) -> Trigger:
     """The checked message; its `request` is given when it is sent.
 
@@ -107,6 +109,7 @@ def build_trigger(
     check_integer("priority", priority, -PRIORITY_MAX, PRIORITY_MAX)
     if execution_timeout is not None:
         check_number("execution_timeout", execution_timeout, 0, TIMEOUT_S_MAX)
+    check_budget(budget)
     keyed = idempotency_key is not None
     if keyed:
         _check_key("idempotency_key", idempotency_key)
@@ -125,6 +128,7 @@ def build_trigger(
         concurrency_key=concurrency_key or "",
         timeout_s=execution_timeout,
         deadline=None if deadline is None else utc_seconds("deadline", deadline),
+        budget=budget,
     )
 
 

@@ -55,7 +55,8 @@ class Reception:
         if self._desk.may_begin(trigger):
             self._desk.take(live)
         self._roster.add(live)
-        tick = Accept(accepted=accepted, memory=trigger.memory, permit=live.permit)
+        budget = entry.budget if trigger.budget is None else trigger.budget
+        tick = Accept(accepted=accepted, memory=trigger.memory, permit=live.permit, budget=budget)
         self._steps.accept(live, Pending(tick), trigger)
 
     def _answer_repeat(self, trigger: Trigger) -> None:

@@ -15,6 +15,7 @@ from greenroom.actors.stream.live import Live, Pending
 from greenroom.actors.stream.parts import RecoveredCounts, StreamParts
 from greenroom.actors.stream.waiting_line import Place
 from greenroom.actors.system.fences import note_nodes
+from greenroom.protocol.budget import counts_time
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.ticks import Hold, Recover
 from greenroom.protocol.errors import StoreCorrupt
@@ -173,7 +174,7 @@ def _take_up(
     if not in_flight:
         counts.waiting += 1
         stream.watch(live)
-        if state.accepted.timeout_s is not None:  # the time until now does not count
+        if counts_time(state.accepted.timeout_s, state.budget):  # the time until now does not count
             stream.step(live, Pending(Recover(process_death=process_death, permit=False)))
         return
     counts.recovered += 1

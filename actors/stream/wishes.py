@@ -32,7 +32,7 @@ def tick_of_wish(wish: Wish, *, permit: bool) -> TickOfWish:
         case PauseExecution():
             return Pause(wish.reason)
         case ResumeExecution():
-            return Resume(wish.memory)
+            return Resume(wish.memory, wish.budget)
         case DeleteExecution():
             return Delete()
         case AnswerQuestion():

@@ -17,12 +17,12 @@ An execution's status, and what moves it. Every arrow is one transition, that is
     FAILED          a node used up its attempts and has no edge for that, or no edge was taken
                     and the condition of one could not be evaluated; a hard constraint of the goal
                     does not hold
-    EXHAUSTED       max_steps are used up
+    EXHAUSTED       max_steps, or the execution's own budget, are used up
     TIMED_OUT       the deadline has passed, from every status that is not an end; the execution
                     has run for its timeout
     CANCELLED       Cancel, from every status that is not an end
-    PAUSED          a pause node ended; Pause, from queued, running and waiting: a node in flight is
-                    stopped, and is not finished
+    PAUSED          a pause node ended; the budget is used up, and is one that pauses; Pause, from
+                    queued, running and waiting: a node in flight is stopped, and is not finished
     HELD            Hold, from every status that is not an end; a node in flight at three deaths
                     of the process; a token at a node that the graph has not
     QUEUED again    Resume, from paused, failed, exhausted and held: the token's node runs again in
@@ -47,6 +47,7 @@ from typing import Final, assert_never
 
 import msgspec
 
+from greenroom.protocol.budget import counts_time
 from greenroom.protocol.engine.asking import answer
 from greenroom.protocol.engine.coming_due import come_due
 from greenroom.protocol.engine.draft import Draft
@@ -56,6 +57,7 @@ from greenroom.protocol.engine.node_ends import conflicted, node_errored, node_s
 from greenroom.protocol.engine.pausing import pause, resume
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.retry import rerun
+from greenroom.protocol.engine.spending import breach, used_up
 from greenroom.protocol.engine.sub_steps import progressed
 from greenroom.protocol.engine.ticks import (
     Accept,
@@ -140,6 +142,7 @@ def _accept(plan: Plan, tick: Accept, now: float) -> Transition:
     accepted = tick.accepted
     draft = Draft(plan, ExecutionState(accepted=accepted), now)
     draft.memory = dict(tick.memory)
+    draft.budget = tick.budget
     token = Token(node=accepted.entry_node)
     error = overdue(draft.state, now)
     if accepted.timeout_s == 0:
@@ -164,6 +167,8 @@ def _dispatch(plan: Plan, state: ExecutionState, tick: Dispatch, now: float) -> 
     draft = Draft(plan, state, now)
     if token.node not in plan.nodes:
         hold_lost(draft, tick.token_id, token)
+    elif token.attempt and (spent := used_up(draft)) is not None:
+        breach(draft, token.node, spent)
     elif token.attempt:
         draft.start()
         draft.dispatch(tick.token_id, rerun(token, conflicts=token.conflicts))
@@ -181,7 +186,7 @@ def _recover(plan: Plan, state: ExecutionState, tick: Recover, now: float) -> Tr
         for token_id, token in state.tokens.items()
         if token.phase is Phase.RUNNING
     ]
-    if not flying and state.accepted.timeout_s is None:
+    if not flying and not counts_time(state.accepted.timeout_s, state.budget):
         return None
     draft = Draft(plan, state, now)
     draft.active_unknown = True

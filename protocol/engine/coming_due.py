@@ -2,11 +2,12 @@
 
 from greenroom.protocol.engine.asking import expire
 from greenroom.protocol.engine.draft import Draft, parked
-from greenroom.protocol.engine.due import due_at, is_due, overdue, token_due
+from greenroom.protocol.engine.due import budget_ends_at, due_at, is_due, overdue, token_due
 from greenroom.protocol.engine.going_on import awake, go_on
 from greenroom.protocol.engine.node_ends import run_out_of_time
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.retry import rerun
+from greenroom.protocol.engine.spending import breach, used_up
 from greenroom.protocol.engine.ticks import Due
 from greenroom.protocol.engine.transition import StopNode, Transition
 from greenroom.protocol.engine.walk import hold_lost
@@ -24,6 +25,9 @@ def come_due(plan: Plan, state: ExecutionState, tick: Due, now: float) -> Transi
     if error is not None:
         draft.stop(Status.TIMED_OUT, error)
         return draft.finish(Cause(tick="due"))
+    ends_at = budget_ends_at(state)
+    if ends_at is not None and is_due(ends_at, now):
+        return _budget_ends(draft)
     cause = Cause(tick="due")
     if state.questions and state.status is Status.WAITING:
         expire(draft, permit=tick.permit)
@@ -45,3 +49,15 @@ def come_due(plan: Plan, state: ExecutionState, tick: Due, now: float) -> Transi
         else:
             draft.queue(token_id, parked(token))
     return draft.finish(cause)
+
+
+def _budget_ends(draft: Draft) -> Transition:
+    """The time of the budget is used up while a node runs, or a short backoff passes."""
+    token_id, token = next(iter(draft.state.tokens.items()))
+    if token.node not in draft.plan.nodes:
+        hold_lost(draft, token_id, token)
+    else:
+        why = used_up(draft)
+        assert why is not None, "its time has come"
+        breach(draft, token.node, why)
+    return draft.finish(Cause(tick="due", node=token.node))

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+from greenroom.protocol.budget import counts_time
 from greenroom.protocol.codec import encode
 from greenroom.protocol.effects import EffectRecord
 from greenroom.protocol.engine.plan import Plan, PlanNode
@@ -49,6 +50,7 @@ class Draft:
         "accepted",
         "active_from_zero",
         "active_unknown",
+        "budget",
         "clear_error",
         "closed",
         "commands",
@@ -59,6 +61,7 @@ class Draft:
         "inbox",
         "latency_ms",
         "memory",
+        "node_runs",
         "now",
         "path",
         "plan",
@@ -90,6 +93,8 @@ class Draft:
         self.retries = 0
         self.failures: dict[str, int] = {}
         self.latency_ms = 0
+        self.budget = state.budget
+        self.node_runs = 0
         self.error: str | None = None
         self.started_at: float | None = None
         self.run: int | None = None
@@ -279,14 +284,10 @@ class Draft:
                 at_rest = msgspec.structs.replace(at_rest, due=token.due)
             self.tokens[token_id] = at_rest
 
-    def _active_s(self) -> float:
-        """How long the execution has run by now. What was not observed of it does not count."""
-        state = self.state
-        if self.active_from_zero:
-            return 0.0
-        if state.active_at is None or self.active_unknown:
-            return state.active_s
-        return state.active_s + max(0.0, self.now - state.active_at)
+    def ran_s(self) -> float:
+        """How long it has run since its latest step. What was not observed does not count."""
+        since = self.state.active_at
+        return 0.0 if since is None or self.active_unknown else max(0.0, self.now - since)
 
     def finish(self, cause: Cause, accepted: Accepted | None = None) -> Transition:
         """Return what was collected."""
@@ -296,8 +297,8 @@ class Draft:
         began = accepted is not None or self.run is not None
         changed = began or status is not state.status
         active_s = active_at = None
-        if self.accepted.timeout_s is not None:
-            active_s = self._active_s()
+        if counts_time(self.accepted.timeout_s, self.budget):
+            active_s = 0.0 if self.active_from_zero else state.active_s + self.ran_s()
             active_at = self.now if status is Status.RUNNING else None
         if state.questions and status in TERMINAL:
             self.close_questions()
@@ -324,6 +325,9 @@ class Draft:
                 violated=self.violated,
                 questions=self.questions,
                 inbox=self.inbox,
+                node_runs=0 if self.budget is None else self.node_runs,
+                wall_s=0.0 if self.budget is None else self.ran_s(),
+                budget=None if self.budget is state.budget else self.budget,
             ),
             cause,
             tuple(self.commands),

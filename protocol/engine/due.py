@@ -20,7 +20,7 @@ def due_at(state: ExecutionState) -> float | None:
     """Return when the first thing comes due of an execution (wall UTC seconds), None for never."""
     if state.status in TERMINAL:
         return None
-    times = [state.accepted.deadline, _out_of_time_at(state)]
+    times = [state.accepted.deadline, _out_of_time_at(state), budget_ends_at(state)]
     times += [token_due(token) for token in state.tokens.values()]
     if state.questions and state.status is Status.WAITING:
         times += [one.deadline for one in state.questions.values()]
@@ -51,6 +51,14 @@ def _out_of_time_at(state: ExecutionState) -> float | None:
     if timeout_s is None or state.active_at is None:
         return None
     return state.active_at + max(0.0, timeout_s - state.active_s)
+
+
+def budget_ends_at(state: ExecutionState) -> float | None:
+    """When the execution will have used up the time of its budget, if it runs."""
+    budget = state.budget
+    if budget is None or budget.wall_s is None or state.active_at is None:
+        return None
+    return state.active_at + max(0.0, budget.wall_s - state.wall_s)
 
 
 def is_due(due: float, now: float) -> bool:

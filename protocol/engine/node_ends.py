@@ -14,6 +14,7 @@ from greenroom.protocol.engine.outputs import output_fault
 from greenroom.protocol.engine.plan import Plan, PlanNode
 from greenroom.protocol.engine.retry import backoff_s, may_retry, note_failure, rerun, retry
 from greenroom.protocol.engine.routing import choose, route_label
+from greenroom.protocol.engine.spending import breach, used_up
 from greenroom.protocol.engine.text import bounded_text
 from greenroom.protocol.engine.ticks import Conflicted, NodeErrored, NodeSucceeded, Progressed
 from greenroom.protocol.engine.transition import Transition
@@ -77,6 +78,7 @@ def node_succeeded(
         _fail(draft, tick.token_id, token, node, fault, _INVALID_OUTPUT, retryable=True)
         return draft.finish(msgspec.structs.replace(cause, error=fault))
     draft.closed = True
+    draft.node_runs = 1
     draft.memory = dict(tick.outputs)
     draft.node_completed(node, token.visit, token.attempt, tick.latency_ms)
     until = tick.sleep_until
@@ -210,11 +212,17 @@ def _fail(
     failed = msgspec.structs.replace(token, failures=failures)
     again = may_retry(node, failures, error_types, retryable)
     kind = error_types[0] if error_types else ""
-    note_failure(draft, token, error, kind, will_retry=again)
+    draft.node_runs = 1
+    spent = used_up(draft) if again else None
+    note_failure(draft, token, error, kind, will_retry=again and spent is None)
     broken_rule = check_constraints(draft, node.id, None) if draft.plan.constraints else None
     if broken_rule is not None:
         draft.tokens[token_id] = failed
         draft.stop(Status.FAILED, broken_rule)
+        return
+    if spent is not None:
+        draft.tokens[token_id] = failed
+        breach(draft, token.node, spent)
         return
     if again:
         retry(draft, token_id, failed, backoff_s(node, draft.accepted.execution_id, failed))

@@ -48,6 +48,8 @@ def resume(plan: Plan, state: ExecutionState, tick: Resume, now: float) -> Trans
     draft.run = state.run + 1
     draft.clear_error = True
     draft.memory = dict(tick.memory)
+    if tick.budget is not None:
+        draft.budget = tick.budget
     forgiven = state.status is not Status.PAUSED
     draft.active_from_zero = forgiven
     for token_id, token in tokens:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from greenroom.protocol.budget import Budget
 from greenroom.protocol.effects import EffectChange
 from greenroom.protocol.execution import Accepted
 from greenroom.protocol.questions import AskedQuestion
@@ -21,6 +22,7 @@ class Accept(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     accepted: Accepted
     memory: dict[str, msgspec.Raw]
     permit: bool
+    budget: Budget | None = None
 
 
 class Dispatch(msgspec.Struct, frozen=True, gc=False):
@@ -112,9 +114,12 @@ class Pause(msgspec.Struct, frozen=True, gc=False):
 
 
 class Resume(msgspec.Struct, frozen=True, gc=False):
-    """Someone asked to go on, from a pause, a failure or a hold; `memory` is new input."""
+    """Someone asked to go on, from a pause, a failure or a hold; `memory` is new input, `budget`
+    takes the place of the one that there was.
+    """
 
     memory: dict[str, msgspec.Raw] = {}
+    budget: Budget | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):

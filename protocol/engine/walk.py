@@ -9,6 +9,7 @@ import msgspec
 
 from greenroom.protocol.engine.draft import NONE, Draft
 from greenroom.protocol.engine.routing import Outputs, Way, choose, route_label
+from greenroom.protocol.engine.spending import breach, used_up
 from greenroom.protocol.execution import Ended, Phase, Status, Token
 
 # Routers can turn in a circle; a transition that long would block all executions of its stream.
@@ -38,10 +39,15 @@ def enter(draft: Draft, token_id: int, node_id: str, output: Outputs, *, succeed
             text = f"max_steps of {plan.max_steps} are used up before node {node.name!r}"
             draft.stop(Status.EXHAUSTED, text)
             return
+        skipped = bool(node.visits_max) and visit > node.visits_max
+        if node.function is not None and not skipped and (spent := used_up(draft)) is not None:
+            draft.move(token_id, step, Token(node=node_id, visit=visit))
+            breach(draft, node_id, spent)
+            return
         draft.visits[node_id] = visit
         draft.steps += 1
         label: str | None = None
-        if node.visits_max and visit > node.visits_max:
+        if skipped:
             output, succeeded = draft.all_memory(), True
         else:
             draft.path.append(node_id)

@@ -14,6 +14,7 @@ from greenroom.actors.kernel.supervisor_ref import SupervisorRef
 from greenroom.actors.kernel.system import ActorSystem
 from greenroom.actors.nodes.context import NodeContext
 from greenroom.protocol.admission_errors import BatchTooLarge, InvalidItem, RateLimited
+from greenroom.protocol.budget import Budget, OnBreach
 from greenroom.protocol.checkpoint import CheckpointConfig
 from greenroom.protocol.checkpoints import Checkpoint, CheckpointType, LoadedCheckpoint
 from greenroom.protocol.config import AgentRuntimeConfig, WebhookRoute
@@ -104,6 +105,7 @@ __all__ = [
     "AnswerOutcome",
     "AskTimedOut",
     "BatchTooLarge",
+    "Budget",
     "Checkpoint",
     "CheckpointConfig",
     "CheckpointNotFound",
@@ -151,6 +153,7 @@ __all__ = [
     "NonRetryable",
     "NotDeletable",
     "NotResumable",
+    "OnBreach",
     "Option",
     "Outcome",
     "OutcomeUnknown",

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from greenroom.protocol.budget import Budget
 from greenroom.protocol.codec import decode_record, encode
 from greenroom.protocol.engine.advance import advance
 from greenroom.protocol.engine.due import due_at, stored_due, timer_move
@@ -34,6 +35,7 @@ class Run:
         rules: Sequence[Constraint] = (),
         timeout_s: float | None = None,
         deadline: float | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self.graph = graph
         self.plan = compile_plan(graph, rules)
@@ -54,7 +56,8 @@ class Run:
             timeout_s=timeout_s,
             deadline=deadline,
         )
-        self.tick(Accept(accepted=accepted, memory=self.encoded(memory), permit=permit))
+        first = self.encoded(memory)
+        self.tick(Accept(accepted=accepted, memory=first, permit=permit, budget=budget))
 
     @staticmethod
     def encoded(values: dict[str, object]) -> dict[str, msgspec.Raw]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from greenroom.protocol.budget import Budget, counts_time
 from greenroom.protocol.effects import EffectChange, EffectOutcome, EffectPolicy, EffectRecord
 from greenroom.protocol.engine.due import overdue
 from greenroom.protocol.engine.ticks import (
@@ -44,6 +45,14 @@ EFFECTS = [
     (EffectPolicy.STEP, EffectOutcome.DONE),
 ]
 SAID = ["happened", "call_again", "fail"]
+LIMITS = [
+    {},
+    {"timeout_s": 6.0},
+    {"deadline": 1_030.0},
+    {"budget": Budget(steps=3)},
+    {"budget": Budget(steps=4, on_breach="pause")},
+    {"budget": Budget(wall_s=6, on_breach="pause")},
+]
 RESTING = {Status.HELD, Status.PAUSED}
 VALUES = [None, 0, 1, 2, "", "bug", "a bug report", True]
 
@@ -181,8 +190,10 @@ def fits(run) -> None:
             case _:
                 assert token.due is not None
     assert (state.active_at is not None) == (
-        state.status is Status.RUNNING and state.accepted.timeout_s is not None
+        state.status is Status.RUNNING and counts_time(state.accepted.timeout_s, state.budget)
     )
+    budget = state.budget or Budget()
+    assert budget.steps is None or state.node_runs <= budget.steps
     limit = state.accepted.timeout_s
     assert limit is None or state.active_s <= limit + 1.0 or state.status in TERMINAL
 
@@ -281,7 +292,7 @@ def dispatches(run) -> Iterator[tuple[tuple[str, int], int]]:
     permit=st.booleans(),
     value=st.sampled_from(VALUES),
     numbers=st.lists(st.integers(0, 17 * 120 - 1), min_size=5, max_size=40),
-    limits=st.sampled_from([{}, {}, {"timeout_s": 6.0}, {"deadline": 1_030.0}]),
+    limits=st.sampled_from(LIMITS),
     rules=st.lists(st.sampled_from(RULES), unique=True),
 )
 def test_a_random_history_keeps_every_promise(
@@ -312,7 +323,7 @@ def test_a_random_history_keeps_every_promise(
         if run.known.status in TERMINAL or run.known.status is Status.HELD:
             break
         if run.known.status is Status.PAUSED:
-            assert run.tick(Resume({})) is not None
+            assert run.tick(Resume({}, Budget())) is not None
             continue
         assert run.tick(run.next_tick()) is not None
     event(f"ended as {run.known.status}")

@@ -27,6 +27,7 @@ from msgspec.structs import replace
 from greenroom.actors.host.runtime import AgentRuntime
 from greenroom.actors.host.trigger_options import TriggerItem
 from greenroom.actors.nodes.context import NodeContext
+from greenroom.protocol.budget import Budget
 from greenroom.protocol.config import AgentRuntimeConfig
 from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.execution import Status
@@ -245,6 +246,10 @@ async def answer_all(runtime: AgentRuntime, wake: asyncio.Event, said: str, reap
         await wake.wait()
 
 
+def budget_of(steps: int | None) -> Budget | None:
+    return None if steps is None else Budget(steps=steps, on_breach="pause")
+
+
 def build(request: dict[str, Any], reaper: Reaper) -> AgentRuntime:
     def factory(path: Path, options: StoreOptions) -> Store:
         return open_store(path, options=options, failpoint=reaper.reach)
@@ -256,6 +261,7 @@ def build(request: dict[str, Any], reaper: Reaper) -> AgentRuntime:
         isolation_level=request.get("isolation", "synchronized"),
         max_concurrent=request.get("concurrent", 1),
         max_queued=10_000,
+        budget=budget_of(request.get("budget")),
     )
     hook = EntryPointSpec(
         id="hook",
@@ -317,8 +323,11 @@ async def serve(request: dict[str, Any], reaper: Reaper) -> None:
         waited = request.get("wait", list(request.get("inputs", ())))
         for execution_id in waited:
             result = await runtime.wait_for_completion(execution_id, timeout=20)
+            steps = request.get("budget")
             while result is not None and result.status is Status.PAUSED:
-                await runtime.resume(execution_id, {f"passed_{result.paused_at}": True})
+                steps = None if steps is None else steps + 1
+                passed = {f"passed_{result.paused_at}": True}
+                await runtime.resume(execution_id, passed, budget=budget_of(steps))
                 append(said, resumed=execution_id)
                 reaper.reach("resumed")
                 result = await runtime.wait_for_completion(execution_id, timeout=20)

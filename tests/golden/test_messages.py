@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from greenroom.protocol import messages, stream_messages
+from greenroom.protocol.budget import Budget
 from greenroom.protocol.codec import encode
 from greenroom.protocol.commit import (
     Commit,
@@ -110,6 +111,7 @@ STREAM: dict[str, stream_messages.StreamMessage] = {
         digest=b"digest",
         priority=1,
         concurrency_key="ticket-42",
+        budget=Budget(steps=10, wall_s=60, on_breach="pause"),
         hops=2,
         cursor=CursorMove("consumer:1", 3, 5),
         events=(ONE,),

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from greenroom.protocol.budget import Budget
 from greenroom.protocol.codec import (
     decode_event,
     decode_record,
@@ -95,6 +96,9 @@ RECORDS = {
             latency_ms=12,
             started_at=AT + 0.1,
             violated=("polite",),
+            node_runs=1,
+            wall_s=2.5,
+            budget=Budget(steps=10, wall_s=60, on_breach="pause"),
         ),
         notes=3,
     ),
