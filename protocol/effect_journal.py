@@ -77,14 +77,22 @@ class VisitEffects:
         "_node",
         "_raised",
         "_records",
+        "_rewinds",
         "_slots",
         "_visit",
     )
 
     def __init__(
-        self, execution_id: str, node: str, visit: int, records: dict[str, EffectRecord]
+        self,
+        execution_id: str,
+        node: str,
+        visit: int,
+        records: dict[str, EffectRecord],
+        *,
+        rewinds: int = 0,
     ) -> None:
         self._execution_id, self._node, self._visit = execution_id, node, visit
+        self._rewinds = rewinds
         self._records = dict(records)
         self._slots = set(records)
         self._bytes = sum(len(one.value) for one in records.values() if one.value is not None)
@@ -109,7 +117,9 @@ class VisitEffects:
         else:
             occurrence = self._counts[name] = self._counts.get(name, 0) + 1
         slot = slot_of(name, occurrence)
-        key = idempotency_key(self._execution_id, self._node, self._visit, slot)
+        key = idempotency_key(
+            self._execution_id, self._node, self._visit, slot, rewinds=self._rewinds
+        )
         wanted = _Wanted(name, occurrence, slot, key, policy, digest, ask)
         try:
             return (yield from self._perform(wanted))

@@ -69,9 +69,14 @@ def slot_of(name: str, occurrence: int) -> str:
     return f"{name}/{occurrence}"
 
 
-def idempotency_key(execution_id: str, node: str, visit: int, slot: str | None = None) -> str:
-    """Return the key of a visit, or of one effect in it: equal in every run, new on a new visit."""
-    key = f"{execution_id}/{node}/{visit}"
+def idempotency_key(
+    execution_id: str, node: str, visit: int, slot: str | None = None, *, rewinds: int = 0
+) -> str:
+    """Return the key of a visit, or of one effect in it: equal in every run, new on a new visit,
+    and after each time that the execution was taken back.
+    """
+    back = f"~{rewinds}" if rewinds else ""
+    key = f"{execution_id}{back}/{node}/{visit}"
     return key if slot is None else f"{key}/{slot}"
 
 

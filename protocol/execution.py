@@ -117,6 +117,7 @@ class ExecutionState(msgspec.Struct, gc=False, kw_only=True):
     retries: int = 0
     retry_details: dict[str, int] = {}  # node -> failed attempts
     run: int = 1
+    rewinds: int = 0  # how often it was taken back to an earlier position
     error: str | None = None
     started_at: float | None = None  # wall UTC seconds
     ended_at: float | None = None

@@ -12,6 +12,16 @@ from greenroom.protocol.execution import Accepted, ExecutionState, Status, Token
 from greenroom.protocol.questions import Injected, OpenQuestion
 
 
+class Rewound(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """How a step took its execution back: of the path the first `kept` stay, and `path` follows
+    them; the nodes in `unvisited` had not been visited then.
+    """
+
+    kept: int
+    path: tuple[str, ...] = ()
+    unvisited: tuple[str, ...] = ()
+
+
 class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """The changes of one step. Absent fields change nothing.
 
@@ -22,7 +32,7 @@ class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     question's number to what opened it, or to None when it is closed; `inbox` that of an input to
     what is kept, or to None when it is used. `effects` sets what is on record in the slots of a
     token, None deletes it; all of it goes when the token goes or has ended. `active_s` and
-    `active_at` are set together.
+    `active_at` are set together. `rewound` comes before `visits` and `path`.
     """
 
     accepted: Accepted | None = None
@@ -50,6 +60,7 @@ class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     node_runs: int = 0
     wall_s: float = 0.0
     budget: Budget | None = None
+    rewound: Rewound | None = None
 
 
 class Cause(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -106,6 +117,8 @@ def apply(state: ExecutionState | None, patch: Patch, seq: int) -> ExecutionStat
     for key in patch.forget:
         state.memory.pop(key, None)
     state.memory.update(patch.memory)
+    if patch.rewound is not None:
+        _apply_rewound(state, patch.rewound)
     state.visits.update(patch.visits)
     state.path.extend(patch.path)
     state.steps += patch.steps
@@ -149,6 +162,13 @@ def _apply_questions(state: ExecutionState, questions: dict[int, OpenQuestion | 
             state.questions.pop(number, None)
         else:
             state.questions[number] = question
+
+
+def _apply_rewound(state: ExecutionState, rewound: Rewound) -> None:
+    state.rewinds += 1
+    state.path[rewound.kept :] = rewound.path
+    for node in rewound.unvisited:
+        state.visits.pop(node, None)
 
 
 def _apply_ends(state: ExecutionState, patch: Patch) -> None:

@@ -224,6 +224,8 @@ class RunReading:
 
     def _choices(self, record: JournalRecord, outcome: Outcome | None) -> list[Decision]:
         """What routers chose: on the path, each router is followed by its choice."""
+        if record.patch.rewound is not None:
+            self._left = None  # the way goes on from an earlier position
         if outcome is not None and outcome.node_id in self._routers:
             # After a failure the way is chosen by the edges, not by the router.
             self._left = outcome if outcome.success else None

@@ -45,7 +45,8 @@ class Session(SessionSummary, frozen=True, kw_only=True):
 
     `input_data` is what it was triggered with, `memory` what has become of it. `current_nodes` are
     where it stands, which of an ended session is where it stopped; empty when completed.
-    `next_due` is when it goes on by itself, if it waits for a time. `run` counts resumes from 1.
+    `next_due` is when it goes on by itself, if it waits for a time. `run` counts resumes from 1,
+    `rewinds` those that began at a checkpoint.
     `steps_executed` counts visits of nodes; `total_retries` the further attempts that the failed
     attempts in `retry_details`, by node, led to.
     """
@@ -55,6 +56,7 @@ class Session(SessionSummary, frozen=True, kw_only=True):
     priority: int
     seq: int
     run: int
+    rewinds: int
     updated_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
@@ -91,6 +93,7 @@ def session_of(
         priority=accepted.priority,
         seq=state.seq,
         run=state.run,
+        rewinds=state.rewinds,
         updated_at=moment(updated_at),
         started_at=None if state.started_at is None else moment(state.started_at),
         ended_at=None if state.ended_at is None else moment(state.ended_at),

@@ -122,11 +122,14 @@ class PauseExecution(Message, frozen=True, tag="pause_execution"):
 
 
 class ResumeExecution(Message, frozen=True, tag="resume_execution"):
-    """Asked: True after the commit that resumed it, False when it cannot be resumed."""
+    """Asked: True after the commit that resumed it, False when it cannot be resumed. With `seq` it
+    goes on from where it stood after that record.
+    """
 
     execution_id: str
     memory: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
     budget: Budget | None = None
+    seq: int = 0
 
 
 class DeleteExecution(Message, frozen=True, tag="delete_execution"):

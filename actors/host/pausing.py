@@ -1,15 +1,18 @@
 """Pausing and resuming executions, from the caller's event loop."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from greenroom.actors.host.assembly import Assembly
+from greenroom.actors.host.checkpoint_reading import loaded_in
 from greenroom.actors.host.triggering import encode_input
 from greenroom.actors.host.waiting import may_be_execution, wish
 from greenroom.protocol.budget import Budget, check_budget
 from greenroom.protocol.commit import Summary
-from greenroom.protocol.errors import EntryPointNotFound
+from greenroom.protocol.errors import EntryPointNotFound, NodeNotFound
 from greenroom.protocol.people_errors import ExecutionNotFound, NotResumable
+from greenroom.protocol.session_errors import CheckpointNotFound
 from greenroom.protocol.stream_messages import PauseExecution, ResumeExecution
 from greenroom.protocol.values import encode_value
 
@@ -29,11 +32,12 @@ async def resume(
     execution_id: str,
     input_data: Mapping[str, Any] | None,
     budget: Budget | None,
+    from_checkpoint: str | None = None,
 ) -> None:
     """Returns once it is committed.
 
-    Raises ExecutionNotFound, EntryPointNotFound, NotResumable, InvalidValue, StreamUnavailable,
-    RuntimeStopped.
+    Raises ExecutionNotFound, EntryPointNotFound, CheckpointNotFound, NodeNotFound, NotResumable,
+    InvalidValue, StreamUnavailable, RuntimeStopped.
     """
     memory = encode_input(input_data)
     check_budget(budget)
@@ -44,12 +48,30 @@ async def resume(
         raise EntryPointNotFound(
             f"Entry point {found.entry_point!r} not found: execution {execution_id} cannot go on"
         )
-    message = ResumeExecution(execution_id=execution_id, memory=memory, budget=budget)
+    seq = 0 if from_checkpoint is None else _position(assembly, execution_id, from_checkpoint)
+    message = ResumeExecution(execution_id=execution_id, memory=memory, budget=budget, seq=seq)
     if not await wish(assembly, found.entry_point, message):
         now = summary_of(assembly, execution_id)
         if now is None:  # it was deleted meanwhile
             raise ExecutionNotFound(f"there is no execution {execution_id} in the store any more")
         raise NotResumable(execution_id, now.status.value, now.error or "")
+
+
+def _position(assembly: Assembly, execution_id: str, checkpoint_id: str) -> int:
+    """The record that a checkpoint names, when an execution can go on from there."""
+    found = assembly.store.read(partial(loaded_in, execution_id, checkpoint_id))
+    if found is None:
+        raise CheckpointNotFound(execution_id, checkpoint_id)
+    gone = [node for node in found.next_nodes if node not in assembly.plan.nodes]
+    if gone:
+        raise NodeNotFound(
+            f"checkpoint {checkpoint_id} of execution {execution_id} stands at node {gone[0]!r}, "
+            f"which graph {assembly.plan.graph_id!r} has not"
+        )
+    if not found.next_nodes:
+        why = f"nothing follows checkpoint {checkpoint_id}"
+        raise NotResumable(execution_id, found.status.value, why)
+    return found.seq
 
 
 def summary_of(assembly: Assembly, execution_id: str) -> Summary | None:

@@ -35,6 +35,7 @@ class PeopleCalls(ABC):
         self,
         session_id: str,
         input_data: Mapping[str, Any] | None = None,
+        from_checkpoint: str | None = None,
         *,
         budget: Budget | None = None,
     ) -> None:
@@ -44,9 +45,17 @@ class PeopleCalls(ABC):
         The values of `input_data` are set in its memory first. After a pause node it goes on at
         "<node>_resume" of the graph's entry points, else by the node's edges; else the node at
         which it stopped runs again, in the same visit, with `max_retries` attempts to come.
-        Raises ExecutionNotFound, NotResumable, InvalidValue, and as `cancel_execution`.
+
+        With the id of a checkpoint it goes on from there, also when it had completed, was cancelled
+        or timed out: memory, visits, path and position become what they were. Steps and retries
+        stay used up, a timeout counts from 0, a deadline stays; shared state, events and decisions
+        stay as they are; effects are made anew, under new keys. What goes on by itself must be
+        paused or cancelled first.
+
+        Raises ExecutionNotFound, CheckpointNotFound, NodeNotFound when the graph has not the node
+        of the checkpoint any more, NotResumable, InvalidValue, and as `cancel_execution`.
         """
-        await resume(self._running(), session_id, input_data, budget)
+        await resume(self._running(), session_id, input_data, budget, from_checkpoint)
 
     def pending_questions(
         self,

@@ -77,6 +77,7 @@ class NodeContext(EffectCalls, QuestionCalls):
         "goal",
         "logger",
         "node_id",
+        "rewinds",
         "stream_id",
         "visit",
     )
@@ -99,6 +100,7 @@ class NodeContext(EffectCalls, QuestionCalls):
         self.correlation_id = run.correlation_id
         self.visit = run.visit
         self.attempt = run.attempt
+        self.rewinds = run.rewinds
         self.goal = goal
         self.logger = logger
         self._hops = run.hops

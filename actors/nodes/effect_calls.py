@@ -28,6 +28,7 @@ class EffectCalls(ABC):
     execution_id: str
     node_id: str
     visit: int
+    rewinds: int
 
     @abstractmethod
     def _performer(self) -> EffectPerformer:
@@ -35,16 +36,19 @@ class EffectCalls(ABC):
 
     @property
     def idempotency_key(self) -> str:
-        """The key of this visit of the node: equal in every run of it, new on a new visit."""
-        return idempotency_key(self.execution_id, self.node_id, self.visit)
+        """The key of this visit of the node: equal in every run of it, new on a new visit, and
+        after each time that the execution was taken back to a checkpoint.
+        """
+        return idempotency_key(self.execution_id, self.node_id, self.visit, rewinds=self.rewinds)
 
     def idempotency_key_for(self, name: str) -> str:
         """A key of this visit for one of several calls. Raises InvalidId for a name that is none.
 
         `effect` and `step` make keys of their own, which tell also repeated calls apart.
         """
+        slot = validate_id("effect", name)
         return idempotency_key(
-            self.execution_id, self.node_id, self.visit, validate_id("effect", name)
+            self.execution_id, self.node_id, self.visit, slot, rewinds=self.rewinds
         )
 
     async def effect(

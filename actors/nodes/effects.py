@@ -130,7 +130,9 @@ class EffectPerformer:
         self._run = run
         self._binding = binding
         self._host = host
-        self._visit = VisitEffects(run.execution_id, run.node, run.visit, run.effects or {})
+        self._visit = VisitEffects(
+            run.execution_id, run.node, run.visit, run.effects or {}, rewinds=run.rewinds
+        )
 
     async def perform(self, call: EffectCall) -> Any:
         """Return the effect's result, fresh from its stored form; on the nodes' loop."""

@@ -67,6 +67,7 @@ class NodeRun(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     hops: int = 0
     effects: dict[str, EffectRecord] | None = None  # of earlier runs of this visit
     asked: int = 0  # questions of the execution so far
+    rewinds: int = 0  # how often the execution was taken back
 
 
 class Running:

@@ -7,6 +7,7 @@ and what it finds at its start in recovery.py.
 """
 
 import logging
+from functools import partial
 from typing import ClassVar
 
 from greenroom.actors.kernel.actor import DEFERRED, Actor
@@ -270,6 +271,7 @@ class ExecutionStream(Actor[StreamMessage]):
                 hops=accepted.hops,
                 effects=None if effects is None else effects.copy(),
                 asked=live.state.asked,
+                rewinds=live.state.rewinds,
             ),
         )
 
@@ -319,9 +321,12 @@ class ExecutionStream(Actor[StreamMessage]):
         live = self._roster.find(wish.execution_id, also_ended=isinstance(wish, ALSO_ENDED))
         if live is None:
             return False
-        reply = self.defer()
         permit = isinstance(wish, AnswerQuestion) and self._desk.take_unless_others_wait(live)
-        self._steps.tick(live, Pending(tick_of_wish(wish, permit=permit), reply=reply))
+        tick = tick_of_wish(wish, partial(self._roster.way_back, live), permit=permit)
+        if tick is None:
+            self._roster.let_go(live)
+            return False
+        self._steps.tick(live, Pending(tick, reply=self.defer()))
         return DEFERRED
 
     def _count_end(self, live: Live, status: Status) -> None:

@@ -5,7 +5,10 @@ from functools import partial
 
 from greenroom.actors.stream.live import Live
 from greenroom.actors.stream.recovery import load
+from greenroom.protocol.engine.ticks import Rewind
 from greenroom.protocol.errors import StoreCorrupt
+from greenroom.protocol.stream_messages import ResumeExecution
+from greenroom.storage.reader import Reader
 from greenroom.storage.store import Store
 
 logger = logging.getLogger("greenroom.stream")
@@ -67,6 +70,14 @@ class Roster:
             lambda reader: reader.owner_of_key(self._entry_point, concurrency_key)
         )
 
+    def way_back(self, live: Live, wish: ResumeExecution) -> Rewind | None:
+        """How an execution goes back to an earlier record; None when that cannot be read."""
+        try:
+            return self._store.read(partial(_read_way_back, live.ordinal, wish))
+        except StoreCorrupt:
+            logger.exception("%s has no record %d that can be read", wish.execution_id, wish.seq)
+            return None
+
     def add(self, live: Live) -> None:
         """A new execution, or one that recovery brings."""
         self._live[live.execution_id] = live
@@ -77,3 +88,14 @@ class Roster:
         """
         if live.in_flight is None and not live.ticks:
             self._live.pop(live.execution_id, None)
+
+
+def _read_way_back(ordinal: int, wish: ResumeExecution, reader: Reader) -> Rewind:
+    target = reader.load_state(ordinal, wish.seq)
+    asked = {}
+    for number in target.questions:
+        found = reader.question(wish.execution_id, number)
+        if found is None:
+            raise StoreCorrupt(f"question {number} of {wish.execution_id} is not in the store")
+        asked[number] = found.record
+    return Rewind(target, wish.memory, asked, wish.budget)

@@ -22,6 +22,7 @@ from greenroom.protocol.engine.ticks import (
     NodeSucceeded,
     Progressed,
     Resume,
+    Rewind,
 )
 from greenroom.protocol.engine.transition import Command, Transition
 from greenroom.protocol.errors import Fenced, GreenroomError, VersionConflict
@@ -193,7 +194,7 @@ class StepMachine:
 
     def _refused(self, flight: InFlight, outcome: CommitOutcome) -> None:
         reply = flight.pending.reply
-        gentle = isinstance(flight.pending.tick, Resume | Delete)
+        gentle = isinstance(flight.pending.tick, Resume | Rewind | Delete)
         if gentle and reply and outcome.code != Fenced.code:
             # It had ended, and was pruned meanwhile; or its input is too large. It stays as it was.
             reply.set(False)

@@ -1,7 +1,9 @@
 """What hosts and people ask of an execution, and the tick that each wish is."""
 
+from collections.abc import Callable
+
 from greenroom.actors.stream.live import Delete
-from greenroom.protocol.engine.ticks import Answer, Cancel, Inject, Pause, Resume
+from greenroom.protocol.engine.ticks import Answer, Cancel, Inject, Pause, Resume, Rewind
 from greenroom.protocol.stream_messages import (
     AnswerQuestion,
     CancelExecution,
@@ -19,20 +21,28 @@ Wish = (
     | AnswerQuestion
     | InjectInput
 )
-TickOfWish = Cancel | Pause | Resume | Delete | Answer | Inject
+TickOfWish = Cancel | Pause | Resume | Rewind | Delete | Answer | Inject
 ALSO_ENDED = ResumeExecution | DeleteExecution
 """Wishes that may be about an execution that has ended."""
 
 
-def tick_of_wish(wish: Wish, *, permit: bool) -> TickOfWish:
-    """The tick that carries the wish out; `permit` says whether its execution has one."""
+def tick_of_wish(
+    wish: Wish, way_back: Callable[[ResumeExecution], Rewind | None], *, permit: bool
+) -> TickOfWish | None:
+    """The tick that carries the wish out; None when the position that it names cannot be read.
+
+    `way_back(wish)` reads that position. What has been recorded never changes, so it is right
+    whenever the tick's turn comes. `permit` says whether the execution has one.
+    """
     match wish:
         case CancelExecution():
             return Cancel(wish.reason)
         case PauseExecution():
             return Pause(wish.reason)
-        case ResumeExecution():
+        case ResumeExecution(seq=0):
             return Resume(wish.memory, wish.budget)
+        case ResumeExecution():
+            return way_back(wish)
         case DeleteExecution():
             return Delete()
         case AnswerQuestion():

@@ -26,7 +26,8 @@ An execution's status, and what moves it. Every arrow is one transition, that is
     HELD            Hold, from every status that is not an end; a node in flight at three deaths
                     of the process; a token at a node that the graph has not
     QUEUED again    Resume, from paused, failed, exhausted and held: the token's node runs again in
-                    the same visit, or, when it had ended, what follows it
+                    the same visit, or, when it had ended, what follows it; Rewind, from these and
+                    from every end: the same, as it was at an earlier position
 
 A token's id belongs to one visit of one node. Its phase within those statuses: READY (waits for a
 permit, or is parked) -> RUNNING (dispatched by the commit that says so) -> BACKOFF (runs again at
@@ -57,6 +58,7 @@ from greenroom.protocol.engine.node_ends import conflicted, node_errored, node_s
 from greenroom.protocol.engine.pausing import pause, resume
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.retry import rerun
+from greenroom.protocol.engine.rewinding import rewind
 from greenroom.protocol.engine.spending import breach, used_up
 from greenroom.protocol.engine.sub_steps import progressed
 from greenroom.protocol.engine.ticks import (
@@ -74,6 +76,7 @@ from greenroom.protocol.engine.ticks import (
     Progressed,
     Recover,
     Resume,
+    Rewind,
     Tick,
 )
 from greenroom.protocol.engine.transition import Transition
@@ -126,6 +129,8 @@ def advance(plan: Plan, state: ExecutionState | None, tick: Tick, now: float) ->
             return answer(plan, _known(state), tick, now)
         case Inject():
             return inject(plan, _known(state), tick, now)
+        case Rewind():
+            return rewind(plan, _known(state), tick, now)
         case Hold():
             return _hold(plan, _known(state), tick, now)
         case _:

@@ -80,7 +80,9 @@ def _tell(draft: Draft, token: Token, change: EffectChange, about: EffectRecord)
 
 def key_of(draft: Draft, token: Token, slot: str) -> str:
     """Return the idempotency key of an effect of the token's visit."""
-    return idempotency_key(draft.accepted.execution_id, token.node, token.visit, slot)
+    return idempotency_key(
+        draft.accepted.execution_id, token.node, token.visit, slot, rewinds=draft.state.rewinds
+    )
 
 
 def settle(draft: Draft, token_id: int, token: Token, slot: str, answer: msgspec.Raw) -> None:

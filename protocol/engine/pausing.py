@@ -1,6 +1,6 @@
 """Standing still and going on: what Pause and Resume do to an execution."""
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -45,18 +45,27 @@ def resume(plan: Plan, state: ExecutionState, tick: Resume, now: float) -> Trans
     if any(token.node not in plan.nodes for _, token in tokens):
         return None
     draft = Draft(plan, state, now)
-    draft.run = state.run + 1
-    draft.clear_error = True
-    draft.memory = dict(tick.memory)
-    if tick.budget is not None:
-        draft.budget = tick.budget
     forgiven = state.status is not Status.PAUSED
     draft.active_from_zero = forgiven
-    for token_id, token in tokens:
-        data = {"run": draft.run, "was": state.status.value}
-        draft.event(_RESUMED, token.node, data)
+    if tick.budget is not None:
+        draft.budget = tick.budget
+    take_up(draft, tick.memory, {"was": state.status.value}, forgiven=forgiven)
+    return draft.finish(Cause(tick="resume"))
+
+
+def take_up(
+    draft: Draft, memory: dict[str, msgspec.Raw], data: dict[str, Any], *, forgiven: bool
+) -> None:
+    """Let every token of the draft's state, all at rest, go on with `memory` as new input. `data`
+    is what the event says beside the number of the run.
+    """
+    draft.run = draft.state.run + 1
+    draft.clear_error = True
+    draft.memory = dict(memory)
+    for token_id, token in draft.state.tokens.items():
+        draft.event(_RESUMED, token.node, {"run": draft.run, **data})
         if token.ended is not None:
-            go_on_or_wait(draft, token_id, token, token.ended, tick.memory, permit=False)
+            go_on_or_wait(draft, token_id, token, token.ended, memory, permit=False)
             continue
         if forgiven:
             token = msgspec.structs.replace(token, failures=0, crashes=0, conflicts=0)
@@ -64,4 +73,3 @@ def resume(plan: Plan, state: ExecutionState, tick: Resume, now: float) -> Trans
             await_answers(draft, token_id, token)
         else:
             draft.queue(token_id, token)
-    return draft.finish(Cause(tick="resume"))

@@ -6,8 +6,8 @@ import msgspec
 
 from greenroom.protocol.budget import Budget
 from greenroom.protocol.effects import EffectChange
-from greenroom.protocol.execution import Accepted
-from greenroom.protocol.questions import AskedQuestion
+from greenroom.protocol.execution import Accepted, ExecutionState
+from greenroom.protocol.questions import AskedQuestion, QuestionRecord
 
 Fits = Callable[[msgspec.Raw, msgspec.Raw], bool]
 """Says whether an encoded value fits an encoded JSON Schema, given first."""
@@ -142,6 +142,17 @@ class Inject(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     value: msgspec.Raw
 
 
+class Rewind(msgspec.Struct, frozen=True, gc=False):
+    """Someone asked to go on from an earlier position: `target` is the state there, and is only
+    read; `memory` is new input. `asked` holds the questions that were open there, by number.
+    """
+
+    target: ExecutionState
+    memory: dict[str, msgspec.Raw] = {}
+    asked: dict[int, QuestionRecord] = {}
+    budget: Budget | None = None  # in place of the one that it has
+
+
 class Hold(msgspec.Struct, frozen=True, gc=False):
     """The execution cannot go on without a person."""
 
@@ -162,5 +173,6 @@ Tick = (
     | Resume
     | Answer
     | Inject
+    | Rewind
     | Hold
 )

@@ -25,6 +25,7 @@ from greenroom.storage.reader import Reader
 AGENT = str(Path(__file__).with_name("agent.py"))
 EFFECTS_AGENT = str(Path(__file__).with_name("effects_agent.py"))
 ALL_WAITS_AGENT = str(Path(__file__).with_name("all_waits_agent.py"))
+BACK_AGENT = str(Path(__file__).with_name("back_agent.py"))
 CLOSING = ("node_succeeded", "node_errored")
 
 
@@ -190,6 +191,19 @@ def new_waits_place(tmp_path: Path, waits_zygote: Zygote) -> Any:
 def new_effects_place(tmp_path: Path, effects_zygote: Zygote) -> Any:
     """Makes a place for the agent with effects."""
     return lambda name: Place(tmp_path / str(name), effects_zygote)
+
+
+@pytest.fixture(scope="session")
+def back_zygote() -> Iterator[Zygote]:
+    one = Zygote(BACK_AGENT)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def new_back_place(tmp_path: Path, back_zygote: Zygote) -> Any:
+    """Makes a place for the agent that goes back to a checkpoint."""
+    return lambda name: Place(tmp_path / str(name), back_zygote)
 
 
 @pytest.fixture

@@ -1,0 +1,122 @@
+"""Going back: what Rewind does to an execution. The journal is only added to, so the way back is
+one more step, which holds what differs between where the execution stands and where it stood.
+
+Memory, visits, path and position become what they were. What was used up stays used up: steps and
+retries; what was done outside cannot be undone, so effects and their keys are new ones. People are
+asked anew what they were being asked then.
+"""
+
+from itertools import takewhile
+from typing import Final
+
+import msgspec
+
+from greenroom.protocol.engine.asking import open_question
+from greenroom.protocol.engine.draft import Draft, parked
+from greenroom.protocol.engine.pausing import take_up
+from greenroom.protocol.engine.plan import Plan
+from greenroom.protocol.engine.ticks import Rewind
+from greenroom.protocol.engine.transition import Transition
+from greenroom.protocol.execution import SETTLED, ExecutionState, Token
+from greenroom.protocol.patch import Cause, Patch, Rewound
+from greenroom.protocol.questions import AskedQuestion, QuestionRecord
+
+_IDS: Final = 2**32
+"""Ids below are numbers of steps; those from each multiple of it on are of one way back."""
+
+
+def rewind(plan: Plan, state: ExecutionState, tick: Rewind, now: float) -> Transition | None:
+    """Take a settled execution back to `tick.target`, an earlier state of it, and let it go on from
+    there with `tick.memory` over the memory of that time.
+
+    None for what goes on by itself, for a position that nothing follows, and while the graph has
+    not the node at which it stood then. Each token gets an id that none ever had, so that the late
+    end of an earlier run can never pass for that of a new one.
+    """
+    target = tick.target
+    if state.status not in SETTLED or not target.tokens:
+        return None
+    if any(token.node not in plan.nodes for token in target.tokens.values()):
+        return None
+    first = (state.rewinds + 1) * _IDS
+    ids = {token_id: first + number for number, token_id in enumerate(target.tokens)}
+    there = msgspec.structs.replace(
+        state,
+        tokens={ids[one]: _at_rest(token) for one, token in target.tokens.items()},
+        effects={},
+        memory=target.memory,
+        visits=target.visits,
+        path=target.path,
+        violated=target.violated,
+        rewinds=state.rewinds + 1,
+    )
+    draft = Draft(plan, there, now)
+    draft.active_from_zero = True
+    if tick.budget is not None:
+        draft.budget = tick.budget
+    _ask_again(draft, target, tick.asked, ids)
+    data = {"was": state.status.value, "from_seq": target.seq}
+    take_up(draft, tick.memory, data, forgiven=True)
+    made = draft.finish(Cause(tick="rewind"))
+    return msgspec.structs.replace(made, patch=_way_back(state, there, made.patch))
+
+
+def _ask_again(
+    draft: Draft, target: ExecutionState, asked: dict[int, QuestionRecord], ids: dict[int, int]
+) -> None:
+    """Close what is open now, and ask what was open there; answers that were given belong to a time
+    after it. What became of an effect is not asked: it is made anew. A
+    deadline is as far away as it was when the question was asked.
+    """
+    draft.close_questions()
+    waited_for = [one for one in sorted(target.questions.items()) if one[1].effect is None]
+    for number, (before, question) in enumerate(waited_for, start=1):
+        record, token_id = asked[before], ids[question.token]
+        again = AskedQuestion(
+            prompt=record.prompt,
+            to=record.to,
+            schema=record.schema,
+            assignee=record.assignee,
+            deadline=record.deadline and draft.now + record.deadline - record.asked_at,
+            default=record.default,
+        )
+        token = draft.state.tokens[token_id]
+        open_question(draft, draft.state.asked + number, token_id, token, again)
+
+
+def _at_rest(token: Token) -> Token:
+    """As it would be paused: a sleep goes on, a backoff does not."""
+    return msgspec.structs.replace(parked(token), due=token.due if token.ended else None)
+
+
+def _way_back(state: ExecutionState, there: ExecutionState, made: Patch) -> Patch:
+    """Return `made`, the changes that follow `there`, with the changes that lead there."""
+    kept = _common(state.path, there.path)
+    tokens = {one: token for one, token in made.tokens.items() if token is not None}
+    restored = {
+        key: raw
+        for key, raw in there.memory.items()
+        if key not in state.memory or bytes(state.memory[key]) != bytes(raw)
+    }
+    memory = restored | made.memory
+    return msgspec.structs.replace(
+        made,
+        tokens=dict.fromkeys(state.tokens) | tokens,
+        forget=tuple(key for key in state.memory if key not in there.memory and key not in memory),
+        memory=memory,
+        visits={
+            node: count for node, count in there.visits.items() if state.visits.get(node) != count
+        }
+        | made.visits,
+        violated=there.violated if there.violated != state.violated else None,
+        rewound=Rewound(
+            kept=kept,
+            path=tuple(there.path[kept:]),
+            unvisited=tuple(node for node in state.visits if node not in there.visits),
+        ),
+    )
+
+
+def _common(path: list[str], other: list[str]) -> int:
+    pairs = zip(path, other, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
