@@ -13,16 +13,14 @@ from greenroom.protocol.errors import CommitRefused, Fenced, IdempotencyConflict
 from greenroom.protocol.execution import SETTLED
 from greenroom.storage import (
     batch,
+    beside,
     checkpoints,
     claims,
     concurrency,
     cursors,
     executions,
     goals,
-    notes,
-    questions,
     state,
-    timers,
 )
 from greenroom.storage.event_appender import EventAppender
 from greenroom.storage.executions import AT_REST, Head
@@ -225,8 +223,8 @@ class Group:
                 text = "only a settled execution can be deleted, by a commit without a record"
                 return refused(commit, CommitRefused.code, text)
         elif record is None:
-            of_step = (commit.summary, commit.snapshot, commit.notes, commit.questions)
-            if any((*of_step, commit.timer)) or (commit.ordinal and commit.naming is None):
+            named = commit.naming is not None
+            if beside.needs_record(commit) or (commit.ordinal and not named):
                 text = "a commit without a record changes no execution"
                 return refused(commit, CommitRefused.code, text)
         else:
@@ -305,17 +303,11 @@ class Group:
             txn.put(Table.JOURNAL, key, commit.record)
             if commit.snapshot is not None:
                 txn.put(Table.SNAPSHOTS, key, commit.snapshot)
-            if commit.notes:
-                notes.put(txn, ordinal, seq, commit.notes)
-            if commit.questions:
-                questions.change(txn, ordinal, commit.questions)
         elif commit.delete and head is not None:
             self._retention.delete(ordinal, head)
-        if commit.naming is not None:
-            checkpoints.apply(txn, ordinal, commit.naming)
-        if commit.timer is not None:
+        if ordinal:
             entry = self._entry_of(ordinal) if head is None else head.entry
-            timers.move(txn, entry, ordinal, commit.timer)
+            beside.put(txn, entry, ordinal, commit)
         first_event = self._log.append(commit.events) if commit.events else 0
         version = 0
         if commit.writes:
