@@ -6,8 +6,10 @@ from typing import Any
 import msgspec
 
 from greenroom.protocol.commit import Summary
+from greenroom.protocol.engine.due import due_at
 from greenroom.protocol.engine.pausing import RESUMABLE
 from greenroom.protocol.execution import ExecutionState, Status
+from greenroom.protocol.questions import question_id
 from greenroom.protocol.values import decode_value
 
 
@@ -45,10 +47,11 @@ class Session(SessionSummary, frozen=True, kw_only=True):
 
     `input_data` is what it was triggered with, `memory` what has become of it. `current_nodes` are
     where it stands, which of an ended session is where it stopped; empty when completed.
-    `next_due` is when it goes on by itself, if it waits for a time. `run` counts resumes from 1,
-    `rewinds` those that began at a checkpoint.
-    `steps_executed` counts visits of nodes; `total_retries` the further attempts that the failed
-    attempts in `retry_details`, by node, led to.
+    `next_due` is when something comes due of it: a sleep or a backoff ends, or its time runs out;
+    `open_questions` are the ids of what it asked people and nobody answered. `run` counts resumes
+    from 1, `rewinds` those that began at a checkpoint. `steps_executed` counts visits of nodes;
+    `total_retries` the further attempts that the failed attempts in `retry_details`, by node, led
+    to.
     """
 
     graph_id: str
@@ -61,6 +64,7 @@ class Session(SessionSummary, frozen=True, kw_only=True):
     started_at: datetime | None
     ended_at: datetime | None
     next_due: datetime | None
+    open_questions: list[str]
     current_nodes: list[str]
     path: list[str]
     steps_executed: int
@@ -85,7 +89,7 @@ def session_of(
 ) -> Session:
     """Return the whole session, with values of its own. `updated_at` is wall UTC seconds."""
     accepted = state.accepted
-    dues = [token.due for token in state.tokens.values() if token.due is not None]
+    due = due_at(state)
     return Session(
         **_shown(summary),
         graph_id=accepted.graph_id,
@@ -97,7 +101,8 @@ def session_of(
         updated_at=moment(updated_at),
         started_at=None if state.started_at is None else moment(state.started_at),
         ended_at=None if state.ended_at is None else moment(state.ended_at),
-        next_due=moment(min(dues)) if dues else None,
+        next_due=None if due is None else moment(due),
+        open_questions=[question_id(accepted.execution_id, one) for one in state.questions],
         current_nodes=[token.node for token in state.tokens.values()],
         path=list(state.path),
         steps_executed=state.steps,

@@ -271,6 +271,7 @@ async def test_a_session_that_was_paused_in_its_sleep_takes_its_timer_along(lab:
     """The check of the store, after the test, would find the timer of nobody."""
 
     def doze(ctx: NodeContext) -> None:
+        ctx.ask("Well?", to="well")
         ctx.sleep(3600)
 
     async with lab.runtime({"doze": doze}) as runtime:
@@ -281,7 +282,12 @@ async def test_a_session_that_was_paused_in_its_sleep_takes_its_timer_along(lab:
         )
         execution = await runtime.trigger("main")
         await asleep.wait()
-        assert runtime.get_session(execution).next_due is not None
+        (asked,) = runtime.pending_questions()
+        assert runtime.get_session(execution).open_questions == [asked.id]
+        await runtime.answer(asked.id, True)
+        seen = runtime.get_session(execution)
+        assert (seen.open_questions, seen.memory["well"]) == ([], True)
+        assert seen.next_due - seen.updated_at > timedelta(minutes=59)
         assert await runtime.pause(execution)
         assert await runtime.delete_session(execution)
     reader = open_reader(lab.folder / "store")
