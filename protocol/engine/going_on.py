@@ -5,7 +5,7 @@ import msgspec
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.due import is_due
 from greenroom.protocol.engine.routing import Way, route_label
-from greenroom.protocol.engine.walk import enter, leave, next_visit
+from greenroom.protocol.engine.walk import enter, leave
 from greenroom.protocol.execution import Ended, Phase, Token
 
 
@@ -79,16 +79,10 @@ def go_on(
 
 
 def move_on(draft: Draft, token_id: int, way: Way, *, permit: bool, succeeded: bool) -> None:
-    """Let a token whose node has ended go its way: with `permit` at once, else through the queue.
+    """Let a token whose node has ended go its way; without `permit` it queues for the next node.
 
     `succeeded` says how the node ended.
     """
     if permit:
         draft.start()
-        enter(draft, token_id, way.target, way.output, succeeded=succeeded)
-        return
-    # As `enter` numbers them: by the step to come.
-    step = draft.state.steps + 1
-    ahead = Token(node=way.target, visit=next_visit(draft, way.target))
-    draft.move(token_id, step, ahead)
-    draft.queue(step, ahead)
+    enter(draft, token_id, way.target, way.output, succeeded=succeeded, permit=permit)

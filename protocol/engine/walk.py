@@ -14,12 +14,26 @@ from greenroom.protocol.execution import Ended, Phase, Status, Token
 
 # Routers can turn in a circle; a transition that long would block all executions of its stream.
 NODES_PASSED_MAX: Final = 1_000
+_CIRCLE: Final = (
+    f"{NODES_PASSED_MAX} nodes were passed in a row and none ran: the routers turn in a circle"
+)
 
 PAUSE_NODE: Final = "the graph pauses after this node"
 
 
-def enter(draft: Draft, token_id: int, node_id: str, output: Outputs, *, succeeded: bool) -> None:
-    """Move the token to `node_id` and on, until a node is dispatched or the execution ends.
+def enter(
+    draft: Draft,
+    token_id: int,
+    node_id: str,
+    output: Outputs,
+    *,
+    succeeded: bool,
+    permit: bool = True,
+) -> None:
+    """Move the token to `node_id` and on, until a node must run or the execution ends.
+
+    That node is dispatched, or queued for when there is no `permit`. Routers are passed in any
+    case: what they see must not depend on how much else runs.
 
     The token's new id is the number of the step that it enters with, so no two visits of an
     execution share one: the late end of an earlier node run can never pass for that of another.
@@ -40,9 +54,12 @@ def enter(draft: Draft, token_id: int, node_id: str, output: Outputs, *, succeed
             draft.stop(Status.EXHAUSTED, text)
             return
         skipped = bool(node.visits_max) and visit > node.visits_max
-        if node.function is not None and not skipped and (spent := used_up(draft)) is not None:
-            draft.move(token_id, step, Token(node=node_id, visit=visit))
-            breach(draft, node_id, spent)
+        ahead = Token(node=node_id, visit=visit)
+        if (
+            node.function is not None
+            and not skipped
+            and _stays(draft, token_id, step, ahead, permit)
+        ):
             return
         draft.visits[node_id] = visit
         draft.steps += 1
@@ -51,9 +68,8 @@ def enter(draft: Draft, token_id: int, node_id: str, output: Outputs, *, succeed
             output, succeeded = draft.all_memory(), True
         else:
             draft.path.append(node_id)
-            if visit > 1 and node.nullable:
-                for key in node.nullable:
-                    draft.memory[key] = NONE
+            if visit > 1:
+                draft.memory.update(dict.fromkeys(node.nullable, NONE))
             if node.function is not None:
                 token = Token(node=node_id, visit=visit, attempt=1, phase=Phase.RUNNING)
                 draft.move(token_id, step, token)
@@ -63,8 +79,7 @@ def enter(draft: Draft, token_id: int, node_id: str, output: Outputs, *, succeed
             if node.pause:
                 if node.spec.route_on is None:
                     label = route_label(draft, node, output, succeeded=succeeded)
-                here = ended(Token(node=node_id, visit=visit), output, label)
-                draft.move(token_id, step, here)
+                draft.move(token_id, step, ended(Token(node=node_id, visit=visit), output, label))
                 draft.pause(node_id, PAUSE_NODE)
                 return
             if node.terminal:
@@ -78,10 +93,20 @@ def enter(draft: Draft, token_id: int, node_id: str, output: Outputs, *, succeed
         node_id, output, succeeded = way.target, way.output, True
     ahead = Token(node=node_id, visit=next_visit(draft, node_id))
     draft.move(token_id, taken + draft.steps + 1, ahead)
-    text = (
-        f"{NODES_PASSED_MAX} nodes were passed in a row and none ran: the routers turn in a circle"
-    )
-    draft.stop(Status.EXHAUSTED, text)
+    draft.stop(Status.EXHAUSTED, _CIRCLE)
+
+
+def _stays(draft: Draft, token_id: int, step: int, ahead: Token, permit: bool) -> bool:
+    """Whether the token stays before a node that is to run: for want of budget, or of a permit."""
+    spent = used_up(draft)
+    if spent is None and permit:
+        return False
+    draft.move(token_id, step, ahead)
+    if spent is not None:
+        breach(draft, ahead.node, spent)
+    else:
+        draft.queue(step, ahead)
+    return True
 
 
 def leave(

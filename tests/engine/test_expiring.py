@@ -15,7 +15,7 @@ from greenroom.protocol.engine.ticks import (
     Resume,
 )
 from greenroom.protocol.execution import Phase, Status
-from greenroom.protocol.graph import EdgeSpec
+from greenroom.protocol.graph import EdgeSpec, NodeSpec
 from greenroom.protocol.questions import AskedQuestion, QuestionEnding
 from greenroom.protocol.values import answer_digest
 
@@ -141,3 +141,19 @@ def test_the_deadline_of_the_execution_closes_its_questions(start: Any) -> None:
     assert run.known.status is Status.TIMED_OUT
     assert endings(run) == dict.fromkeys((1, 2), QuestionEnding.CLOSED)
     assert (run.known.questions, "ok" in run.known.memory) == ({}, False)
+
+
+@pytest.mark.parametrize("permit", [True, False])
+def test_a_router_sees_the_same_with_and_without_a_permit(start: Any, permit: bool) -> None:
+    """What becomes of a failure must not depend on how much else runs."""
+    router = NodeSpec(
+        id="sort", node_type="router", routes={"success": "send", "failure": "give_up"}
+    )
+    edge = EdgeSpec(id="to-sort", source="ask", target="sort", condition="on_failure")
+    run = start(["ask", "send", "give_up", router], [edge])
+    ask(run, ("ok", 60.0, ...))
+    run.now += 61
+    run.tick(Due(permit=permit))
+    assert run.known.status is (Status.RUNNING if permit else Status.QUEUED)
+    assert run.token.node == "give_up"
+    assert run.known.path == (["ask", "sort", "give_up"] if permit else ["ask", "sort"])

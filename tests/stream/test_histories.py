@@ -33,6 +33,7 @@ from greenroom.protocol.engine.ticks import (
     Dispatch,
     Due,
     Hold,
+    Inject,
     NodeErrored,
     NodeSucceeded,
     Pause,
@@ -156,8 +157,14 @@ class Histories(RuleBasedStateMachine):
     def begin(self, permit: bool) -> None:
         self.accept(permit)
 
-    @rule(permit=st.booleans())
-    def accept(self, permit: bool) -> None:
+    @rule(
+        permit=st.booleans(),
+        timeout_s=st.sampled_from([None, None, 4.0]),
+        deadline_s=st.sampled_from([None, None, 30.0]),
+    )
+    def accept(
+        self, permit: bool, timeout_s: float | None = None, deadline_s: float | None = None
+    ) -> None:
         if len(self.live) == 6:
             return
         name = f"e{len(self.live)}"
@@ -169,6 +176,8 @@ class Histories(RuleBasedStateMachine):
             goal_id="goal",
             correlation_id=name,
             accepted_at=self.now,
+            timeout_s=timeout_s,
+            deadline=None if deadline_s is None else self.now + deadline_s,
         )
         live = self.live[name] = Live(name)
         tick = Accept(accepted=accepted, memory={"way": encoded("quick")}, permit=permit)
@@ -181,16 +190,37 @@ class Histories(RuleBasedStateMachine):
                 (token_id,) = live.state.tokens
                 assert self.tick(live, Dispatch(token_id))
 
-    @rule(data=st.data(), way=WAYS, ask=st.integers(0, 2), sleep=st.sampled_from([None, 3.0]))
-    def succeed(self, data: st.DataObject, way: str, ask: int, sleep: float | None) -> None:
+    @rule(
+        data=st.data(),
+        way=WAYS,
+        asked=st.lists(st.sampled_from([None, "default", "none"]), max_size=2),
+        sleep=st.sampled_from([None, 3.0]),
+    )
+    def succeed(
+        self, data: st.DataObject, way: str, asked: list[str | None], sleep: float | None
+    ) -> None:
         live = self.one(data)
         until = None if sleep is None else self.now + sleep
-        asked = tuple(AskedQuestion(prompt="Which way?", to="way") for _ in range(ask))
+        asked = tuple(self.question(expiry) for expiry in asked)
         for token_id, token in running(live):
             outputs = {"way": encoded(way)}
             tick = success(token_id, token, outputs, sleep_until=until, questions=asked)
             assert self.tick(live, tick)
             assert not self.tick(live, tick), "the same end counts once"
+
+    def question(self, expiry: str | None) -> AskedQuestion:
+        return AskedQuestion(
+            prompt="Which way?",
+            to="way",
+            deadline=None if expiry is None else self.now + 4.0,
+            default=encoded("quick") if expiry == "default" else None,
+        )
+
+    @rule(data=st.data(), way=WAYS)
+    def inject(self, data: st.DataObject, way: str) -> None:
+        live = self.one(data)
+        for token in list(live.state.tokens.values()):
+            self.tick(live, Inject(node=token.node, value=encoded(way)))
 
     @rule(data=st.data(), retryable=st.booleans())
     def fail(self, data: st.DataObject, retryable: bool) -> None:
