@@ -4,6 +4,9 @@ Nothing is simulated but the world: the engine decides, the real maker of commit
 store in memory checks and applies, and what it holds is compared with what is live.
 """
 
+import re
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -325,9 +328,24 @@ def running(live: Live) -> list[tuple[int, Token]]:
     return [one for one in live.state.tokens.items() if one[1].phase is Phase.RUNNING]
 
 
-def seen(before: Status | None, after: Status, cause: str) -> None:
+def documented() -> set[tuple[str, str, str]]:
+    """(step, from, to) of every change of status in the documentation."""
+    page = Path(__file__).parents[2] / "docs" / "status.md"
+    found = set()
+    for line in page.read_text(encoding="utf-8").splitlines():
+        cells = [re.findall(r"`(\w+)`", cell) for cell in line.strip("|").split("|")]
+        if len(cells) == 3 and all(cells):
+            found.update(product(*cells))
+    return found
+
+
+CHANGES = documented()
+
+
+def seen(before: Status | None, after: Status, step: str) -> None:
     """A change of status is one of those in the documentation."""
-    event(f"{before} -> {after} by {cause}")
+    event(f"{before} -> {after} by {step}")
+    assert (step, before or "new", after) in CHANGES
 
 
 def fits(state: ExecutionState) -> None:
@@ -354,6 +372,12 @@ def fits(state: ExecutionState) -> None:
         if token.phase in (Phase.SLEEPING, Phase.ASKING):
             assert token.ended is not None
     assert state.steps == sum(state.visits.values()) <= GRAPH.max_steps
+
+
+def test_the_documentation_names_every_status_and_its_way_out() -> None:
+    statuses = set(Status)
+    assert {after for _, _, after in CHANGES} == statuses
+    assert {before for _, before, _ in CHANGES} - {"new"} == statuses
 
 
 TestHistories = Histories.TestCase
