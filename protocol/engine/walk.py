@@ -54,12 +54,8 @@ def enter(
             draft.stop(Status.EXHAUSTED, text)
             return
         skipped = bool(node.visits_max) and visit > node.visits_max
-        ahead = Token(node=node_id, visit=visit)
-        if (
-            node.function is not None
-            and not skipped
-            and _stays(draft, token_id, step, ahead, permit)
-        ):
+        runs = node.function is not None and not skipped
+        if runs and _stays(draft, token_id, step, Token(node=node_id, visit=visit), permit):
             return
         draft.visits[node_id] = visit
         draft.steps += 1
@@ -70,7 +66,7 @@ def enter(
             draft.path.append(node_id)
             if visit > 1:
                 draft.memory.update(dict.fromkeys(node.nullable, NONE))
-            if node.function is not None:
+            if runs:
                 token = Token(node=node_id, visit=visit, attempt=1, phase=Phase.RUNNING)
                 draft.move(token_id, step, token)
                 draft.dispatch(step, token)
