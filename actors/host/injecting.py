@@ -59,15 +59,30 @@ async def inject(
 
 
 async def _candidates(assembly: Assembly, node_id: str) -> list[str]:
-    """Two at most of the executions that wait at the node, or run it now."""
+    """Two at most of the executions that run the node now, or wait at it.
+
+    In this order: a node that ends between the two has its question in the store by then. One that
+    is entered again between them is found by the second look.
+    """
+    found = await _at_node(assembly, node_id) | _waiting_at(assembly, node_id)
+    if not found:
+        found = await _at_node(assembly, node_id)
+    return list(found)[:2]
+
+
+async def _at_node(assembly: Assembly, node_id: str) -> dict[str, None]:
+    found: dict[str, None] = {}
+    for ref in assembly.streams.refs.values():
+        found |= dict.fromkeys(await ref.ask(AtNode(node=node_id)))
+    return found
+
+
+def _waiting_at(assembly: Assembly, node_id: str) -> dict[str, None]:
     wanted = Wanted(node=node_id)
     waiting = assembly.store.read(
         lambda reader: reader.pending_questions(wanted, None, QUESTIONS_OPEN_MAX + 1)
     )
-    found = dict.fromkeys(one.record.execution_id for one in waiting if one.record.effect is None)
-    for ref in assembly.streams.refs.values():
-        found |= dict.fromkeys(await ref.ask(AtNode(node=node_id)))
-    return list(found)[:2]
+    return dict.fromkeys(one.record.execution_id for one in waiting if one.record.effect is None)
 
 
 def _open_question(assembly: Assembly, execution_id: str, node_id: str) -> str | None:
