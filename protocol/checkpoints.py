@@ -3,13 +3,14 @@ itself, so making one costs the same however long the session is.
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from greenroom.protocol.execution import ExecutionState, Status
+from greenroom.protocol.timers import moment
 from greenroom.protocol.values import decode_value
 
 
@@ -140,6 +141,6 @@ def _shown(session_id: str, stored: NewCheckpoint) -> dict[str, Any]:
         "session_id": session_id,
         "seq": stored.seq,
         "current_node": stored.node,
-        "created_at": datetime.fromtimestamp(stored.at, UTC),
+        "created_at": moment(stored.at),
         "description": stored.description,
     }

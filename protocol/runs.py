@@ -4,8 +4,9 @@ Nothing of this is stored twice: a decision gets its outcome, a router its choic
 metrics from the journal.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -16,10 +17,12 @@ from greenroom.protocol.errors import InvalidInput
 from greenroom.protocol.execution import ExecutionState, Status
 from greenroom.protocol.limits import RUN_PARTS_MAX
 from greenroom.protocol.patch import JournalRecord
+from greenroom.protocol.timers import moment
 from greenroom.protocol.values import decode_value
 
 NUMBER_OF_CHOICES: Final = 1_000_000  # choices of routers come behind what nodes said
-_POSITION_CHARS: Final = 64
+_POSITION: Final = re.compile(r"([0-9]{1,19})\.([0-9]{1,10})\.([0-9]{1,10})")
+_HIGHEST: Final = (2**63, 2**32 - 1, 2**32 - 1)  # of an execution, a record, a note of one
 _NODE_ENDS: Final = frozenset({"node_succeeded", "node_errored"})
 
 Routers = Mapping[str, tuple[str, ...]]
@@ -39,10 +42,11 @@ class Position(msgspec.Struct, frozen=True, order=True):
     @classmethod
     def parse(cls, text: object) -> "Position":
         """Return the position of that text. Raises InvalidInput."""
-        parts = text.split(".") if isinstance(text, str) and len(text) < _POSITION_CHARS else []
-        if len(parts) != len(cls.__struct_fields__) or not all(one.isdecimal() for one in parts):
+        found = _POSITION.fullmatch(text) if isinstance(text, str) else None
+        numbers = [int(one) for one in found.groups()] if found else []
+        if not numbers or any(one > top for one, top in zip(numbers, _HIGHEST, strict=True)):
             raise InvalidInput(f"after is {text!a:.60}: use the position of a decision or problem")
-        return cls(*map(int, parts))
+        return cls(*numbers)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -320,8 +324,3 @@ class RunParts:
             },
             truncated=self.truncated,
         )
-
-
-def moment(at: float) -> datetime:
-    """Wall UTC seconds as an aware time."""
-    return datetime.fromtimestamp(at, UTC)

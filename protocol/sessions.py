@@ -1,6 +1,6 @@
 """What a host, or the command line, is shown of stored executions. Session id == execution id."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -10,6 +10,7 @@ from greenroom.protocol.engine.due import due_at
 from greenroom.protocol.engine.pausing import RESUMABLE
 from greenroom.protocol.execution import ExecutionState, Status
 from greenroom.protocol.questions import question_id
+from greenroom.protocol.timers import moment
 from greenroom.protocol.values import decode_value
 
 
@@ -113,11 +114,6 @@ def session_of(
         input_data=_decoded(input_memory),
         memory=_decoded(state.memory),
     )
-
-
-def moment(seconds: float) -> datetime:
-    """Return wall UTC seconds as an aware datetime."""
-    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _shown(summary: Summary) -> dict[str, Any]:

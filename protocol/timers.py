@@ -1,6 +1,6 @@
-"""Times in the index of what comes due."""
+"""Points in time: wall UTC seconds inside, aware datetimes outside."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -9,6 +9,8 @@ from greenroom.protocol.errors import InvalidInput
 
 _MICROSECONDS: Final = 1_000_000
 _LATEST: Final = 2**64 - 1
+_CALENDAR_START_S: Final = -62_135_596_800.0  # year 1
+_CALENDAR_END_S: Final = 253_402_300_799.0  # the last whole second of year 9999
 
 
 class TimerMove(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -22,13 +24,26 @@ class TimerMove(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 def utc_seconds(name: str, when: object) -> float:
-    """Return a point in time as wall UTC seconds. Raises InvalidInput for one that is none."""
+    """Return a point in time as wall UTC seconds. Raises InvalidInput for one that is none.
+
+    What `moment` could not show is brought to the nearest that it can: datetime.max is one.
+    """
     if not isinstance(when, datetime) or when.utcoffset() is None:
         raise InvalidInput(
             f"{name} takes a datetime with a time zone, not {when!a:.80}: for example "
             "datetime.now(UTC) + timedelta(hours=1)"
         )
-    return when.timestamp()
+    return representable(when.timestamp())
+
+
+def representable(seconds: float) -> float:
+    """Return the nearest seconds that a datetime can show in UTC."""
+    return float(min(max(seconds, _CALENDAR_START_S), _CALENDAR_END_S))
+
+
+def moment(seconds: float) -> datetime:
+    """Return wall UTC seconds as an aware datetime."""
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def microseconds(seconds: float) -> int:

@@ -6,6 +6,7 @@ from typing import Final
 
 from greenroom.actors.host.assembly import Assembly
 from greenroom.actors.host.checkpoint_reading import session_at
+from greenroom.actors.host.committing import commit_now
 from greenroom.protocol.checkpoints import (
     NUMBER_MAX,
     Checkpoint,
@@ -16,10 +17,9 @@ from greenroom.protocol.checkpoints import (
     Pruning,
     checkpoint_of,
 )
-from greenroom.protocol.commit import Commit, OutcomeKind
-from greenroom.protocol.errors import InvalidValue, StoreUnavailable, VersionConflict
+from greenroom.protocol.commit import Commit
+from greenroom.protocol.errors import InvalidValue, VersionConflict
 from greenroom.protocol.limits import CHECKPOINT_DESCRIPTION_CHARS_MAX
-from greenroom.protocol.messages import CommitNow
 from greenroom.protocol.values import encode_value
 from greenroom.storage import checkpoints
 from greenroom.storage.reader import Reader, StoredExecution
@@ -113,7 +113,4 @@ async def _commit(assembly: Assembly, session_id: str, ordinal: int, naming: Nam
         ordinal=ordinal,
         naming=naming,
     )
-    outcome = await assembly.writer.ask(CommitNow(commit=commit), control=True)
-    if outcome.kind is OutcomeKind.UNAVAILABLE:
-        raise StoreUnavailable(f"the store cannot write now ({outcome.text}): try again")
-    return bool(outcome.kind is OutcomeKind.APPLIED)
+    return await commit_now(assembly, commit)

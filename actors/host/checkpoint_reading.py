@@ -14,7 +14,7 @@ from greenroom.protocol.checkpoints import (
 from greenroom.protocol.errors import InvalidInput
 from greenroom.protocol.limits import LIST_PAGE_MAX
 from greenroom.protocol.people_errors import ExecutionNotFound
-from greenroom.protocol.settings import check_integer
+from greenroom.protocol.settings import check_integer, member
 from greenroom.storage.reader import Reader, StoredExecution
 
 
@@ -82,8 +82,4 @@ def key_of(name: str, checkpoint_id: object) -> CheckpointKey:
 
 
 def _type_of(value: CheckpointType | str | None) -> CheckpointType | None:
-    try:
-        return None if value is None else CheckpointType(value)
-    except ValueError:
-        choices = ", ".join(CheckpointType)
-        raise InvalidInput(f"checkpoint_type is {value!a:.60}: use one of {choices}") from None
+    return None if value is None else member("checkpoint_type", value, CheckpointType)

@@ -3,13 +3,11 @@
 from functools import partial
 
 from greenroom.actors.host.assembly import Assembly
+from greenroom.actors.host.committing import commit_now
 from greenroom.actors.host.pausing import summary_of
 from greenroom.actors.host.waiting import wish
 from greenroom.actors.stream.commits import deletion_of
-from greenroom.protocol.commit import OutcomeKind
-from greenroom.protocol.errors import StoreUnavailable
 from greenroom.protocol.execution import SETTLED, ExecutionState
-from greenroom.protocol.messages import CommitNow
 from greenroom.protocol.session_errors import NotDeletable
 from greenroom.protocol.stream_messages import DeleteExecution
 from greenroom.storage.reader import Reader
@@ -41,11 +39,7 @@ async def _delete_orphan(assembly: Assembly, session_id: str) -> bool:
     found = assembly.store.read(partial(_settled, session_id))
     if found is None:
         return False
-    commit = deletion_of(*found)
-    outcome = await assembly.writer.ask(CommitNow(commit=commit), control=True)
-    if outcome.kind is OutcomeKind.UNAVAILABLE:
-        raise StoreUnavailable(f"the store cannot write now ({outcome.text}): try again")
-    return bool(outcome.kind is OutcomeKind.APPLIED)
+    return await commit_now(assembly, deletion_of(*found))
 
 
 def _settled(session_id: str, reader: Reader) -> tuple[int, ExecutionState] | None:

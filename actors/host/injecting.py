@@ -5,14 +5,15 @@ from typing import Any
 from msgspec import Raw
 
 from greenroom.actors.host.assembly import Assembly
-from greenroom.actors.host.pausing import summary_of
+from greenroom.actors.host.pausing import served_by
 from greenroom.actors.host.questions import answer
 from greenroom.actors.host.waiting import wish
 from greenroom.protocol.engine.injecting import Reception, reception
-from greenroom.protocol.errors import EntryPointNotFound, StreamUnavailable
+from greenroom.protocol.errors import StreamUnavailable
 from greenroom.protocol.execution import ExecutionState
+from greenroom.protocol.ids import validate_id
 from greenroom.protocol.limits import INJECT_TRIES_MAX, QUESTIONS_OPEN_MAX
-from greenroom.protocol.people_errors import AmbiguousInput, ExecutionNotFound, InboxFull
+from greenroom.protocol.people_errors import AmbiguousInput, InboxFull
 from greenroom.protocol.questions import AnswerOutcome, InjectionOutcome, question_id
 from greenroom.protocol.stream_messages import AtNode, InjectInput
 from greenroom.protocol.values import encode_value
@@ -24,6 +25,7 @@ async def inject(
     assembly: Assembly, node_id: str, content: Any, execution_id: str | None
 ) -> InjectionOutcome:
     """What became of the input, after its commit; see `PeopleCalls.inject_input`."""
+    validate_id("node", node_id)
     value = Raw(encode_value(content))
     if execution_id is None:
         found = await _candidates(assembly, node_id)
@@ -32,13 +34,7 @@ async def inject(
         if len(found) > 1:
             raise AmbiguousInput(node_id, found)
         (execution_id,) = found
-    summary = summary_of(assembly, execution_id)
-    if summary is None:
-        raise ExecutionNotFound(f"there is no execution {execution_id!a:.140} in the store")
-    if summary.entry_point not in assembly.streams.refs:
-        raise EntryPointNotFound(
-            f"Entry point {summary.entry_point!r} not found: execution {execution_id} cannot go on"
-        )
+    entry_point = served_by(assembly, execution_id)
     message = InjectInput(execution_id=execution_id, node=node_id, value=value)
     for _ in range(INJECT_TRIES_MAX):
         # Each round that changes nothing means that the execution has moved on meanwhile.
@@ -47,7 +43,7 @@ async def inject(
             if await answer(assembly, asked, content, None) is AnswerOutcome.ACCEPTED:
                 return InjectionOutcome.ANSWERED
             continue
-        if await wish(assembly, summary.entry_point, message):
+        if await wish(assembly, entry_point, message):
             return InjectionOutcome.KEPT
         state = _state(assembly, execution_id)
         can = Reception.NOBODY if state is None else reception(state, node_id, len(value))

@@ -7,14 +7,13 @@ from typing import Any
 from greenroom.actors.host.assembly import Assembly
 from greenroom.actors.host.checkpoint_reading import loaded_in
 from greenroom.actors.host.triggering import encode_input
-from greenroom.actors.host.waiting import may_be_execution, wish
+from greenroom.actors.host.waiting import check_reason, may_be_execution, wish
 from greenroom.protocol.budget import Budget, check_budget
 from greenroom.protocol.commit import Summary
 from greenroom.protocol.errors import EntryPointNotFound, NodeNotFound
 from greenroom.protocol.people_errors import ExecutionNotFound, NotResumable
 from greenroom.protocol.session_errors import CheckpointNotFound
 from greenroom.protocol.stream_messages import PauseExecution, ResumeExecution
-from greenroom.protocol.values import encode_value
 
 
 async def pause(assembly: Assembly, execution_id: str, reason: str) -> bool:
@@ -22,7 +21,7 @@ async def pause(assembly: Assembly, execution_id: str, reason: str) -> bool:
     found = summary_of(assembly, execution_id)
     if found is None or found.entry_point not in assembly.streams.refs:
         return False
-    encode_value(reason, "reason")
+    check_reason(reason)
     message = PauseExecution(execution_id=execution_id, reason=reason)
     return await wish(assembly, found.entry_point, message)
 
@@ -41,16 +40,10 @@ async def resume(
     """
     memory = encode_input(input_data)
     check_budget(budget)
-    found = summary_of(assembly, execution_id)
-    if found is None:
-        raise ExecutionNotFound(f"there is no execution {execution_id!a:.140} in the store")
-    if found.entry_point not in assembly.streams.refs:
-        raise EntryPointNotFound(
-            f"Entry point {found.entry_point!r} not found: execution {execution_id} cannot go on"
-        )
+    entry_point = served_by(assembly, execution_id)
     seq = 0 if from_checkpoint is None else _position(assembly, execution_id, from_checkpoint)
     message = ResumeExecution(execution_id=execution_id, memory=memory, budget=budget, seq=seq)
-    if not await wish(assembly, found.entry_point, message):
+    if not await wish(assembly, entry_point, message):
         now = summary_of(assembly, execution_id)
         if now is None:  # it was deleted meanwhile
             raise ExecutionNotFound(f"there is no execution {execution_id} in the store any more")
@@ -72,6 +65,23 @@ def _position(assembly: Assembly, execution_id: str, checkpoint_id: str) -> int:
         why = f"nothing follows checkpoint {checkpoint_id}"
         raise NotResumable(execution_id, found.status.value, why)
     return found.seq
+
+
+def served_by(assembly: Assembly, execution_id: str) -> str:
+    """The entry point of an execution. Raises ExecutionNotFound, EntryPointNotFound."""
+    found = summary_of(assembly, execution_id)
+    if found is None:
+        raise ExecutionNotFound(f"there is no execution {execution_id!a:.140} in the store")
+    check_served(assembly, found.entry_point, execution_id)
+    return found.entry_point
+
+
+def check_served(assembly: Assembly, entry_point: str, execution_id: str) -> None:
+    """Raises EntryPointNotFound when nothing serves the entry point of an execution."""
+    if entry_point not in assembly.streams.refs:
+        raise EntryPointNotFound(
+            f"Entry point {entry_point!r} not found: execution {execution_id} cannot go on"
+        )
 
 
 def summary_of(assembly: Assembly, execution_id: str) -> Summary | None:

@@ -18,6 +18,8 @@ from greenroom.protocol.questions import AnswerOutcome, InjectionOutcome, Questi
 class PeopleCalls(ABC):
     """What AgentRuntime offers for people. Session ids are execution ids."""
 
+    _assembly: Assembly | None
+
     @abstractmethod
     def _running(self) -> Assembly:
         """The parts of a started runtime. Raises RuntimeNotRunning."""
@@ -69,10 +71,14 @@ class PeopleCalls(ABC):
         """The open questions of which all that is given is true, those asked first first.
 
         At most `limit` (up to 1,000); `after` is the id of the last one of the page before. Costs
-        what it returns, however many are open. Any thread. Raises InvalidInput, RuntimeNotRunning.
+        what it returns, however many are open. Empty while the runtime is stopped. Any thread.
+        Raises InvalidInput.
         """
+        assembly = self._assembly
+        if assembly is None:
+            return []
         return pending(
-            self._running(),
+            assembly,
             entry_point=entry_point,
             assignee=assignee,
             session_id=session_id,
@@ -81,8 +87,12 @@ class PeopleCalls(ABC):
         )
 
     def get_question(self, question_id: str) -> Question | None:
-        """One question, open or closed; None when unknown. Any thread. Raises RuntimeNotRunning."""
-        return get(self._running(), question_id)
+        """One question, open or closed.
+
+        None when it is unknown, and while the runtime is stopped. Any thread.
+        """
+        assembly = self._assembly
+        return None if assembly is None else get(assembly, question_id)
 
     async def answer(self, question_id: str, value: Any, by: str | None = None) -> AnswerOutcome:
         """Answer a question; returns after the commit, and repeating it is safe.
@@ -105,7 +115,7 @@ class PeopleCalls(ABC):
         first, in the step that asks it. Otherwise nobody waits, and nothing is stored. Without
         `execution_id` it is for the one execution that waits at the node or runs it now. Any event
         loop. Raises AmbiguousInput when there are several, InvalidAnswer when it does not fit the
-        open question, InboxFull, ExecutionNotFound, EntryPointNotFound, InvalidValue, and as
-        `cancel_execution`.
+        open question, InboxFull, ExecutionNotFound, EntryPointNotFound, InvalidId, InvalidValue,
+        and as `cancel_execution`.
         """
         return await inject(self._running(), node_id, content, execution_id)

@@ -1,14 +1,15 @@
 """Questions to people, for hosts: which are open, and answering them. Any event loop."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import Raw
 
 from greenroom.actors.host.assembly import Assembly
-from greenroom.actors.host.waiting import wish
+from greenroom.actors.host.pausing import check_served
+from greenroom.actors.host.waiting import may_be_execution, wish
 from greenroom.actors.nodes.answer_schemas import check_answer
-from greenroom.protocol.errors import CommitRefused, EntryPointNotFound, InvalidInput
+from greenroom.protocol.asked import asked_text
+from greenroom.protocol.errors import CommitRefused, InvalidInput
 from greenroom.protocol.limits import PERSON_CHARS_MAX, QUESTIONS_PAGE_MAX
 from greenroom.protocol.questions import (
     AnswerOutcome,
@@ -21,6 +22,7 @@ from greenroom.protocol.questions import (
 )
 from greenroom.protocol.settings import check_integer
 from greenroom.protocol.stream_messages import AnswerQuestion
+from greenroom.protocol.timers import moment
 from greenroom.protocol.values import answer_digest, decode_value, encode_value
 from greenroom.storage.questions import StoredQuestion, Wanted
 
@@ -36,7 +38,11 @@ def pending(
 ) -> list[Question]:
     """The open questions of which all that is given is true. Raises InvalidInput."""
     check_integer("limit", limit, 1, QUESTIONS_PAGE_MAX)
-    wanted = Wanted(entry_point or "", assignee or "", session_id or "")
+    wanted = Wanted(
+        asked_text("entry_point", entry_point) or "",
+        asked_text("assignee", assignee, PERSON_CHARS_MAX) or "",
+        asked_text("session_id", session_id) or "",
+    )
     last = None if after is None else stored_question(assembly, after)
     if after is not None and last is None:
         raise InvalidInput(f"after is {after!a:.200}: give the id of a question, or None")
@@ -64,10 +70,7 @@ async def answer(assembly: Assembly, asked: str, value: Any, by: str | None) -> 
     if found.record.schema is not None:
         check_answer(found.record.schema, raw)
     entry_point, execution_id = found.record.entry_point, found.record.execution_id
-    if entry_point not in assembly.streams.refs:
-        raise EntryPointNotFound(
-            f"Entry point {entry_point!r} not found: execution {execution_id} cannot go on"
-        )
+    check_served(assembly, entry_point, execution_id)
     message = AnswerQuestion(
         execution_id=execution_id, number=found.number, value=raw, digest=digest, by=by
     )
@@ -84,7 +87,7 @@ async def answer(assembly: Assembly, asked: str, value: Any, by: str | None) -> 
 def stored_question(assembly: Assembly, asked: object) -> StoredQuestion | None:
     """A question as the store has it, None when it has none of that id."""
     found = split_question_id(asked)
-    if found is None:
+    if found is None or not may_be_execution(found[0]):
         return None
     return assembly.store.read(lambda reader: reader.question(*found))
 
@@ -109,18 +112,14 @@ def _shown(found: StoredQuestion) -> Question:
         node_id=record.node,
         prompt=record.prompt,
         to=record.to,
-        asked_at=_moment(record.asked_at),
+        asked_at=moment(record.asked_at),
         schema=None if record.schema is None else decode_value(record.schema),
         assignee=record.assignee,
         effect=record.effect,
-        deadline=None if record.deadline is None else _moment(record.deadline),
+        deadline=None if record.deadline is None else moment(record.deadline),
         has_default=record.default is not None,
         default=None if record.default is None else decode_value(record.default),
         ending=None if closing is None else closing.ending,
-        closed_at=None if closing is None else _moment(closing.at),
+        closed_at=None if closing is None else moment(closing.at),
         answered_by=None if closing is None else closing.by,
     )
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

@@ -13,17 +13,16 @@ from greenroom.actors.host.run_queries import (
     find_runs,
     read_run,
     routers_of,
-    seconds,
-    status_of,
     stored_execution,
 )
 from greenroom.actors.host.waiting import may_be_execution
+from greenroom.protocol.asked import asked_status, asked_text, asked_time
 from greenroom.protocol.decisions import Severity
 from greenroom.protocol.errors import InvalidInput
 from greenroom.protocol.execution import Status
 from greenroom.protocol.limits import LIST_PAGE_DEFAULT, LIST_PAGE_MAX, RUNS_LIST_DEFAULT
 from greenroom.protocol.runs import Decision, Position, Problem, Run
-from greenroom.protocol.settings import check_integer
+from greenroom.protocol.settings import check_integer, member
 
 Moment = datetime | float
 T = TypeVar("T", Decision, Problem)
@@ -62,6 +61,7 @@ class RecordCalls(ABC):
         before. Raises InvalidInput, RuntimeNotRunning, StoreUnavailable.
         """
         asked = _filter(session_id, goal_id, entry_point, status, since, until)
+        asked_text("node", node)
         return await self._find(
             Decision, asked, lambda one: node in (None, one.node_id), after, limit
         )
@@ -81,12 +81,9 @@ class RecordCalls(ABC):
         after: str | None = None,
     ) -> list[Problem]:
         """Return up to `limit` reported problems. As `decisions`."""
-        try:
-            wanted = None if severity is None else Severity(severity)
-        except ValueError:
-            choices = ", ".join(Severity)
-            raise InvalidInput(f"severity is {severity!a:.60}: use one of {choices}") from None
+        wanted = None if severity is None else member("severity", severity, Severity)
         asked = _filter(session_id, goal_id, entry_point, status, since, until)
+        asked_text("node", node)
         return await self._find(
             Problem,
             asked,
@@ -132,6 +129,7 @@ class RecordCalls(ABC):
         assembly = self._running()
         check_integer("limit", limit, 1, LIST_PAGE_MAX)
         asked = _filter(None, goal_id, entry_point, status, since, until)
+        asked_text("node", node)
         routers = routers_of(assembly.plan)
         return await assembly.nodes.in_pool(
             partial(find_runs, assembly.store, asked, routers, node, before, limit)
@@ -166,9 +164,9 @@ def _filter(
         raise InvalidInput(f"session_id is {session_id!a:.140}, which no session can have")
     return RunFilter(
         session_id=session_id,
-        goal_id=goal_id,
-        entry_point=entry_point,
-        status=status_of(status),
-        since=seconds("since", since),
-        until=seconds("until", until),
+        goal_id=asked_text("goal_id", goal_id),
+        entry_point=asked_text("entry_point", entry_point),
+        status=asked_status(status),
+        since=asked_time("since", since),
+        until=asked_time("until", until),
     )

@@ -4,12 +4,12 @@ Each page is one short read transaction, so that a long search never holds old p
 """
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from functools import partial
 from typing import Final, TypeVar
 
 import msgspec
 
+from greenroom.actors.host.waiting import may_be_execution
 from greenroom.protocol.decisions import Note
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.errors import InvalidInput
@@ -71,27 +71,6 @@ def routers_of(plan: Plan) -> Routers:
     }
 
 
-def seconds(name: str, value: datetime | float | None) -> float | None:
-    """A moment as wall UTC seconds. Raises InvalidInput for a datetime without a time zone."""
-    if value is None:
-        return None
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise InvalidInput(f"{name} has no time zone: use an aware datetime")
-        return value.timestamp()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidInput(f"{name} is {value!a:.60}: use an aware datetime, or UTC seconds")
-    return float(value)
-
-
-def status_of(value: Status | str | None) -> Status | None:
-    """A status by its name. Raises InvalidInput."""
-    try:
-        return None if value is None else Status(value)
-    except ValueError:
-        raise InvalidInput(f"status is {value!a:.60}: use one of {', '.join(Status)}") from None
-
-
 def find(
     store: Store,
     kind: type[T],
@@ -128,7 +107,7 @@ def find_runs(
     """Return up to `limit` runs that were accepted in the time asked for, newest first."""
     below: int | None = None
     if before is not None:
-        last = stored_execution(store, before)
+        last = stored_execution(store, before) if may_be_execution(before) else None
         if last is None:
             raise InvalidInput(f"before is {before!a:.140}: there is no such run any more")
         below = last.ordinal

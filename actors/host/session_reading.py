@@ -1,12 +1,13 @@
 """Reading stored sessions: for the facade, and for the command line beside a running process."""
 
+import re
 from datetime import datetime
 from typing import Final
 
 import msgspec
 
-from greenroom.actors.host.run_queries import seconds, status_of
 from greenroom.actors.host.waiting import may_be_execution
+from greenroom.protocol.asked import asked_status, asked_text, asked_time
 from greenroom.protocol.errors import InvalidInput
 from greenroom.protocol.execution import Status
 from greenroom.protocol.limits import LIST_PAGE_MAX
@@ -15,6 +16,7 @@ from greenroom.protocol.settings import check_integer
 from greenroom.storage.reader import Reader
 
 _CURSOR: Final = "after-"
+_CURSOR_FORM: Final = re.compile(rf"{_CURSOR}([0-9]{{1,20}})")
 
 
 class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,11 +44,11 @@ def query_of(
     """Check the arguments of a listing. Raises InvalidConfig, InvalidInput."""
     check_integer("limit", limit, 1, LIST_PAGE_MAX)
     return SessionQuery(
-        status=status_of(status),
-        goal_id=goal_id,
-        entry_point=entry_point,
-        since=seconds("since", since),
-        until=seconds("until", until),
+        status=asked_status(status),
+        goal_id=asked_text("goal_id", goal_id),
+        entry_point=asked_text("entry_point", entry_point),
+        since=asked_time("since", since),
+        until=asked_time("until", until),
         limit=limit,
         below=None if after is None else _ordinal(after),
     )
@@ -86,7 +88,7 @@ def session_in(session_id: str, reader: Reader) -> Session | None:
 
 
 def _ordinal(after: object) -> int:
-    number = after.removeprefix(_CURSOR) if isinstance(after, str) else ""
-    if after != f"{_CURSOR}{number}" or not (number.isascii() and number.isdigit()):
+    found = _CURSOR_FORM.fullmatch(after) if isinstance(after, str) else None
+    if found is None:
         raise InvalidInput(f"after is {after!a:.80}: give `after` of the page before")
-    return min(int(number), 2**63)
+    return min(int(found[1]), 2**63)

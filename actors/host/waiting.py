@@ -12,6 +12,7 @@ from greenroom.protocol.errors import (
     ActorStopped,
     InvalidId,
     InvalidInput,
+    InvalidValue,
     RuntimeStopped,
     StreamUnavailable,
 )
@@ -71,9 +72,16 @@ async def cancel(assembly: Assembly, entry_point_id: str, execution_id: str, rea
     """Whether the cancellation is committed. Raises StreamUnavailable, RuntimeStopped."""
     if entry_point_id not in assembly.streams.refs or not may_be_execution(execution_id):
         return False
-    encode_value(reason, "reason")
+    check_reason(reason)
     message = CancelExecution(execution_id=execution_id, reason=reason)
     return await wish(assembly, entry_point_id, message)
+
+
+def check_reason(reason: object) -> None:
+    """Raises InvalidValue for what is no text that can be stored."""
+    if not isinstance(reason, str):
+        raise InvalidValue("reason", "must be a str")
+    encode_value(reason, "reason")
 
 
 async def wish(assembly: Assembly, entry_point_id: str, message: Wish) -> bool:
