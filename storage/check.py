@@ -195,6 +195,9 @@ def _orphans(txn: Transaction) -> Iterator[str]:
             if txn.get(Table.SUMMARIES, number) is None and txn.get(Table.GARBAGE, number) is None:
                 yield f"{table.name.lower()}: number {ordinal} has no summary"
             start = pack_number(ordinal + 1)
+    for number, _ in _all(txn, Table.GARBAGE):
+        if txn.get(Table.SUMMARIES, number) is not None:
+            yield f"garbage: number {unpack_number(number)} is being deleted, and is listed"
 
 
 def _indexes(txn: Transaction) -> Iterator[str]:

@@ -91,6 +91,10 @@ WRONG: dict[str, tuple[Callable[[Transaction], object], str]] = {
     "gap": (lambda t: t.delete(Table.JOURNAL, journal_key(1, 2)), "does not fold"),
     "no journal": (lambda t: t.delete(Table.JOURNAL, journal_key(1, 1)), "does not begin"),
     "orphan": (lambda t: t.put(Table.JOURNAL, journal_key(9, 1), b""), "number 9 has no summary"),
+    "living garbage": (
+        lambda t: t.put(Table.GARBAGE, pack_number(1), b""),
+        "garbage: number 1 is being deleted, and is listed",
+    ),
     "garbled record": (lambda t: t.put(Table.JOURNAL, journal_key(1, 2), b"x"), "cannot be read"),
     "wrong snapshot": (
         lambda t: t.put(
