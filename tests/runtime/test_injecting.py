@@ -8,6 +8,7 @@ import pytest
 import greenroom
 from greenroom import AmbiguousInput, InboxFull, InjectionOutcome, InvalidAnswer, Status
 from greenroom.protocol.limits import INBOX_MAX
+from greenroom.protocol.stream_messages import AtNode
 
 NODES = [
     greenroom.NodeSpec(id="talk", max_retries=3, backoff_initial_s=0),
@@ -151,5 +152,32 @@ async def test_input_that_comes_while_the_node_ends_is_never_lost(talk: Talk) ->
             for _ in range(turn % 6):
                 await asyncio.sleep(0)
             seen.add(await runtime.inject_input("talk", f"turn {turn}"))
+            assert InjectionOutcome.NOBODY_WAITS not in seen, f"turn {turn}"
             assert await _ended(runtime, execution) == f"you said turn {turn}"
     assert seen <= {InjectionOutcome.KEPT, InjectionOutcome.ANSWERED}
+
+
+@pytest.mark.asyncio
+async def test_input_finds_a_node_that_ends_while_it_is_looked_for(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with talk.runtime() as runtime:
+        execution = await runtime.trigger("main")
+        await talk.gate.came()
+        refs = runtime._assembly.streams.refs
+        stream = refs["main"]
+
+        class Late:
+            """The stream, which is not asked who stands at the node before that one waits."""
+
+            async def ask(self, message: Any) -> Any:
+                if isinstance(message, AtNode):
+                    talk.gate.let_go()
+                    await talk.asked.get()
+                return await stream.ask(message)
+
+        with monkeypatch.context() as patched:
+            patched.setitem(refs, "main", Late())
+            outcome = await runtime.inject_input("talk", "hello")
+        assert outcome is InjectionOutcome.ANSWERED
+        assert await _ended(runtime, execution) == "you said hello"
