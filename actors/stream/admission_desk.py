@@ -82,7 +82,13 @@ class AdmissionDesk:
             self._keys.leave(concurrency_key, place, execution_id)
 
     def take(self, live: Live, priority: int | None = None) -> bool:
-        """Give the execution a permit, if there is one; `priority` is its own, if known."""
+        """Give the execution a permit, if there is one; `priority` is its own, if known.
+
+        One that has a permit keeps it: what came due of it may be on its way to the store when its
+        turn in the line comes.
+        """
+        if live.permit:
+            return True
         if (
             self._closed
             or self.running >= self._limit
@@ -96,12 +102,24 @@ class AdmissionDesk:
         return True
 
     def take_unless_others_wait(self, live: Live) -> bool:
-        """Give an execution that is woken a permit, unless it has to queue behind others for it, or
-        to run alone.
+        """Give an execution that is woken a permit, unless it has to queue behind others for it,
+        for its concurrency key, or to run alone.
         """
         if live.permit:
             return True
-        return not self.crowded and not _is_suspect(live) and self.take(live)
+        return (
+            not self.crowded
+            and not _is_suspect(live)
+            and self._has_its_key(live)
+            and self.take(live)
+        )
+
+    def _has_its_key(self, live: Live) -> bool:
+        """False for one that was taken back, after its end, to where it waits: others may have its
+        key by now.
+        """
+        key = "" if live.state is None else live.state.accepted.concurrency_key
+        return not key or self._keys.has(key, live.ordinal)
 
     def give_back(self, live: Live) -> None:
         """Take its permit back, if it has one."""

@@ -31,6 +31,10 @@ class KeyLine:
         self._promised[key] = execution_id
         return True
 
+    def has(self, key: str, ordinal: int) -> bool:
+        """The execution has begun with the key, and not ended."""
+        return self._owner(key) == ordinal
+
     def join(self, place: Place) -> None:
         """The execution is queued: it comes up in the line when it has its key."""
         if place.execution_id in self._line:

@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from greenroom.actors.stream.admission_desk import SUSPECT_CRASHES, AdmissionDesk
-from greenroom.actors.stream.live import Live
+from greenroom.actors.stream.live import Delete, Live, Pending
 from greenroom.actors.stream.permits import PermitPool
 from greenroom.actors.stream.waiting_line import Place
+from greenroom.protocol.engine.ticks import Dispatch, Tick
 from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.execution import Accepted, ExecutionState, Phase, Status, Token
 
@@ -21,7 +23,7 @@ class Stream:
         raise AssertionError(f"nobody waits for a permit: {message}")
 
 
-def _woken(crashes: int) -> Live:
+def _woken(crashes: int = 0, key: str = "") -> Live:
     accepted = Accepted(
         execution_id="e1",
         entry_point="main",
@@ -30,17 +32,17 @@ def _woken(crashes: int) -> Live:
         goal_id="goal",
         correlation_id="e1",
         accepted_at=1.0,
+        concurrency_key=key,
     )
     token = Token(node="work", attempt=1, crashes=crashes, phase=Phase.BACKOFF, due=2.0)
     state = ExecutionState(accepted=accepted, status=Status.WAITING, tokens={1: token})
     return Live("e1", state, ordinal=1)
 
 
-def _desk() -> AdmissionDesk:
+def _desk(owner: Any = None, owners: dict[str, int] | None = None) -> AdmissionDesk:
     stream: Any = Stream()
-    owner: Any = None
     spec = EntryPointSpec(id="main", entry_node="work")
-    return AdmissionDesk(spec, PermitPool(4), stream, owner, lambda key: 0)
+    return AdmissionDesk(spec, PermitPool(4), stream, owner, lambda key: (owners or {}).get(key, 0))
 
 
 @pytest.mark.parametrize(("crashes", "taken"), [(0, True), (SUSPECT_CRASHES, False)])
@@ -59,3 +61,36 @@ def test_whoever_is_woken_queues_behind_those_who_wait_already() -> None:
     assert desk.take_unless_others_wait(live)
     assert desk.take_unless_others_wait(live), "its permit is its own"
     assert desk.running == 1
+
+
+@pytest.mark.parametrize(("owner", "taken"), [(1, True), (2, False), (0, False)])
+def test_whoever_is_woken_without_its_key_queues_for_it(owner: int, taken: bool) -> None:
+    """It was taken back, after its end, to where it waits."""
+    desk, live = _desk(owners={"k": owner}), _woken(key="k")
+    assert desk.take_unless_others_wait(live) is taken
+
+
+def test_one_permit_is_enough_for_who_is_due_and_then_comes_up_in_the_line() -> None:
+    """Its deadline passes while it is behind its key, and the key comes free before that is
+    stored.
+    """
+    live = _woken()
+    assert live.state is not None
+    queued = Token(node="work")
+    live.state = replace(live.state, status=Status.QUEUED, tokens={1: queued})
+    steps: list[Tick | Delete] = []
+
+    class Owner:
+        def find(self, execution_id: str) -> Live:
+            return live
+
+        def step(self, live: Live, pending: Pending) -> None:
+            steps.append(pending.tick)
+
+    desk = _desk(Owner())
+    assert desk.take(live), "for what is due"
+    desk.join(Place(fresh=True, key=0.0, ordinal=1, execution_id="e1"))
+    desk.admit()
+    assert (steps, desk.running) == ([Dispatch(1)], 1)
+    desk.give_back(live)
+    assert desk.running == 0
