@@ -163,13 +163,18 @@ def _summary(live: Live, transition: Transition, now: float) -> Summary | None:
         queue_key=queue_key(accepted),
         error=transition.patch.error,
         concurrency_key=accepted.concurrency_key,
-        takes_key=bool(accepted.concurrency_key) and _begins(status, transition.patch),
+        takes_key=bool(accepted.concurrency_key) and _begins(live, status, transition.patch),
     )
 
 
-def _begins(status: Status, patch: Patch) -> bool:
-    """A node was entered; it may have been a pause node, at which the execution stands now."""
-    return status is Status.RUNNING or patch.steps > 0
+def _begins(live: Live, status: Status, patch: Patch) -> bool:
+    """It came up, and a node was entered; it may stand at a pause node now. Routers that it passes
+    on its way to the queue are not its turn.
+    """
+    if status is Status.RUNNING:
+        return True
+    came_up = live.state is None or live.state.status is Status.QUEUED
+    return came_up and patch.steps > 0
 
 
 def queue_key(accepted: Accepted) -> float:

@@ -58,3 +58,43 @@ async def test_an_answer_does_not_let_it_run_beside_who_has_its_key_now(
         for name in ("first", "second"):
             result = await runtime.wait_for_completion(name, timeout=20)
             assert result.status is Status.COMPLETED
+
+
+@pytest.mark.asyncio
+async def test_routers_that_it_passes_do_not_take_the_key_from_who_has_it(
+    lab: Any, new_gate: Any
+) -> None:
+    """It goes on from a node that has ended, so routers are passed before it queues."""
+    gate = new_gate()
+
+    async def work(ctx: NodeContext) -> None:
+        await gate.wait(ctx.execution_id)
+
+    nodes = [
+        NodeSpec(id="begin", max_retries=1),
+        NodeSpec(id="which", node_type="router", routes={"default": "work"}),
+        NodeSpec(id="work", max_retries=1),
+    ]
+    edges = [EdgeSpec(id="b-w", source="begin", target="which")]
+    points = [EntryPointSpec(id="main", entry_node="begin", max_concurrent=5)]
+    config = CheckpointConfig()
+    functions = {"begin": lambda: None, "work": work}
+    async with lab.runtime(
+        functions, nodes, edges, points, pauses=["begin"], checkpoint_config=config
+    ) as runtime:
+        for name in ("first", "second"):
+            await runtime.trigger("main", {}, execution_id=name, concurrency_key="k")
+        assert (await runtime.wait_for_completion("first", timeout=20)).status is Status.PAUSED
+        (there,) = runtime.list_checkpoints("first", "pause")
+        await runtime.cancel_execution("main", "first")
+        assert (await runtime.wait_for_completion("second", timeout=20)).status is Status.PAUSED
+        await runtime.resume("second")
+        assert await gate.came() == ["second"]
+        await runtime.resume("first", from_checkpoint=there.checkpoint_id)
+        assert runtime.get_session("first").status is Status.QUEUED
+        gate.let_go()
+        assert await gate.came() == ["first"]
+        gate.open()
+        for name in ("first", "second"):
+            result = await runtime.wait_for_completion(name, timeout=20)
+            assert result.status is Status.COMPLETED
