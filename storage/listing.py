@@ -3,7 +3,8 @@ costs about what it returns.
 
 Time is looked up by ordinal, which rises with acceptance. `accepted_at` is the wall clock's, which
 can be set back: the search allows for CLOCK_STEP_S, and what it finds is then compared exactly.
-After a larger step some of what was accepted around it may be missing from a listing by time.
+After a larger step some of what was accepted around it may be missing from a listing by time. So a
+bound of time also costs a look at what was accepted within CLOCK_STEP_S beyond it.
 """
 
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from greenroom.storage.tables import Table, Transaction
 
 CLOCK_STEP_S: Final = 10.0
 
+_LOOK_MAX: Final = 1_000
 _LOWEST: Final = b"\0" * 8
 _HIGHEST: Final = b"\xff" * 8
 
@@ -51,16 +53,17 @@ def page(txn: Transaction, filters: Filters, below: int, limit: int) -> list[tup
     """Return up to `limit` (ordinal, summary) with a lower ordinal than `below`, newest first."""
     found: list[tuple[int, Summary]] = []
     for first, end in _spans(txn, filters, below):
+        wanted = limit - len(found)
         while len(found) < limit and first < end:
-            wanted = limit - len(found)
             candidates = _newest(txn, filters, first, end, wanted)
             found.extend(one for one in candidates if _fits(one[1], filters))
             if len(candidates) < wanted:
                 break
             end = candidates[-1][0]
-        if len(found) == limit:
+            wanted = max(wanted, min(2 * wanted, _LOOK_MAX))  # a burst around a bound of time
+        if len(found) >= limit:
             break
-    return found
+    return found[:limit]
 
 
 def entries_of(txn: Transaction, status: Status) -> list[bytes]:

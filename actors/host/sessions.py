@@ -34,9 +34,9 @@ class SessionCalls(ABC):
         """A page of sessions, newest first, of those that pass every filter that is given.
 
         since <= accepted_at <= until, aware datetimes or UTC seconds. `after` of a page gives the
-        next one. Costs about what it returns, however long sessions are and however many there are.
-        Around a moment at which the wall clock was set back by more than 10 s, a listing by time
-        may miss some.
+        next one. Costs about what it returns, however long sessions are and however many there are,
+        and with a bound of time a look at what was accepted in the 10 s beyond it. Around a moment
+        at which the wall clock was set back by more than that, a listing by time may miss some.
         Empty while the runtime is stopped. Any thread. Raises InvalidInput, InvalidConfig.
         """
         query = query_of(

@@ -207,6 +207,27 @@ def test_a_listing_costs_what_it_returns_however_many_there_are(bench, make, cos
     assert costs[1] <= 80
 
 
+def test_a_burst_around_a_bound_of_time_is_passed_in_few_steps(bench, make, cost) -> None:
+    """However small the page is, and however many indexes are asked: 2,000 within a second."""
+    commits = [
+        accepted(
+            make,
+            f"e{number}",
+            status=Status.QUEUED,
+            entry="a",
+            goal="g",
+            at=make.now + number / 2_000,
+        )
+        for number in range(2_000)
+    ]
+    bench.apply(*commits)
+    before = {"until": make.now - 1.0, "entry_point": "a", "limit": 1}
+    assert bench.store.read(lambda r: r.executions(**before)) == []
+    assert cost(lambda r: r.executions(**before)) <= 2.2 * 2_000
+    first = {"until": make.now, "entry_point": "a", "limit": 1}
+    assert [one.ordinal for one in bench.store.read(lambda r: r.executions(**first))] == [1]
+
+
 def test_check_finds_a_goal_that_is_told_wrongly(bench, make) -> None:
     """Each promise of the table, from both sides."""
     bench.apply(
