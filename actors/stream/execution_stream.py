@@ -33,7 +33,7 @@ from greenroom.protocol.engine.ticks import Progressed
 from greenroom.protocol.engine.transition import Command, Finish, RunNode, StopNode
 from greenroom.protocol.errors import GreenroomError
 from greenroom.protocol.events import EventBody, EventType
-from greenroom.protocol.execution import SETTLED, Status
+from greenroom.protocol.execution import SETTLED, ExecutionState, Status
 from greenroom.protocol.messages import CommitBatch, ReleaseStream
 from greenroom.protocol.stream_messages import (
     AnswerQuestion,
@@ -347,8 +347,14 @@ class ExecutionStream(Actor[StreamMessage]):
             return
         self._desk.give_back(live)
         self._roster.let_go(live)
-        if state is None:  # was never accepted
-            return
+        if state is not None:  # else it was never accepted
+            self._stands(live, state)
+        if self._desk.line:
+            self._desk.admit()
+            self._desk.make_room()
+
+    def _stands(self, live: Live, state: ExecutionState) -> None:
+        """It does not run: it takes its place in the line, or keeps nobody waiting for it."""
         if state.status is Status.QUEUED:
             self._desk.join(
                 Place(
@@ -363,9 +369,6 @@ class ExecutionStream(Actor[StreamMessage]):
             self._desk.leave(live.execution_id, state.accepted.concurrency_key)
         if state.status in SETTLED:
             self._parts.board.finished(live.execution_id, state)
-        if self._desk.line:
-            self._desk.admit()
-            self._desk.make_room()
 
     # --- shutdown
 
