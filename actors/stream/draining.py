@@ -22,6 +22,10 @@ class Draining:
         """It reported its end, or was stopped."""
         self._nodes.discard((execution_id, token_id))
 
+    def runs_a_node(self, execution_id: str) -> bool:
+        """Say whether a node of the execution was handed over, and has not ended."""
+        return any(one == execution_id for one, _ in self._nodes)
+
     def begin(self, reply: Reply) -> None:
         """Answer `reply` when no node runs and no commit is in flight."""
         self.begun = True

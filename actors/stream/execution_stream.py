@@ -101,12 +101,19 @@ class ExecutionStream(Actor[StreamMessage]):
             stream, self._fence, parts.plan.digest, parts.store, parts.checkpoints
         )
         self._steps = StepMachine(parts.plan, self._maker, parts.slot, self.clock, self)
+        self._draining = Draining(lambda: self._steps.commits_in_flight)
         self._timers = Timers(
-            stream, parts.store, self._roster, self._desk, self._steps, self.clock, self.schedule
+            stream,
+            parts.store,
+            self._roster,
+            self._desk,
+            self._steps,
+            self.clock,
+            self.schedule,
+            self._draining.runs_a_node,
         )
         self._reception = Reception(parts, self._roster, self._desk, self._steps, self.clock)
         self._batches = Batches(parts, self._reception, self._steps, self._fence)
-        self._draining = Draining(lambda: self._steps.commits_in_flight)
         self._races = Races(parts, self._steps, self.address, self._fence)
         restarted = parts.slot.started
         parts.slot.started = True

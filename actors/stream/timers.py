@@ -13,7 +13,7 @@ from greenroom.actors.stream.roster import Roster
 from greenroom.actors.stream.steps import StepMachine
 from greenroom.protocol.engine.due import due_at
 from greenroom.protocol.engine.ticks import Due
-from greenroom.protocol.execution import Phase, Status
+from greenroom.protocol.execution import Status
 from greenroom.protocol.limits import DUE_PAGE, TIMER_LOOK_S_MAX
 from greenroom.protocol.stream_messages import TimerFired
 from greenroom.protocol.timers import TimerMove, microseconds
@@ -43,6 +43,7 @@ class Timers:
         steps: StepMachine,
         clock: Clock,
         schedule: Callable[[float, TimerFired], TimerHandle],
+        runs_a_node: Callable[[str], bool],
     ) -> None:
         self._entry_point = entry_point
         self._store = store
@@ -51,6 +52,7 @@ class Timers:
         self._steps = steps
         self._clock = clock
         self._schedule = schedule
+        self._runs_a_node = runs_a_node
         self._running: list[tuple[float, str]] = []  # heap: due, execution id; some are stale
         self._next: tuple[float, TimerHandle] | None = None
         self._under_way: set[str] = set()  # came due, and their steps are not durable yet
@@ -71,7 +73,9 @@ class Timers:
         self._looking = False
 
     def close(self) -> None:
-        """Bring nobody to memory any more: the stream drains. What runs may still time out."""
+        """Bring nobody to memory any more: the stream drains. A node that runs may still time out;
+        one that was dispatched for the next start to run has used up no time.
+        """
         self._closed = True
 
     def committed(self, live: Live, move: TimerMove | None) -> None:
@@ -129,7 +133,7 @@ class Timers:
                 live = self._roster.get(execution_id)
                 assert live is not None, "it counts"
                 live.due = None
-                if not self._closed or _runs_a_node(live):
+                if not self._closed or self._runs_a_node(execution_id):
                     self._tick(live)
 
     def _look_in_store(self, now_us: int) -> None:
@@ -164,10 +168,3 @@ class Timers:
     def _tick(self, live: Live) -> None:
         permit = self._desk.take_unless_others_wait(live)
         self._steps.tick(live, Pending(Due(permit=permit)))
-
-
-def _runs_a_node(live: Live) -> bool:
-    state = live.state
-    return state is not None and any(
-        token.phase is Phase.RUNNING for token in state.tokens.values()
-    )
