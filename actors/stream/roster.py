@@ -7,6 +7,7 @@ from greenroom.actors.stream.live import Live
 from greenroom.actors.stream.recovery import load
 from greenroom.protocol.engine.ticks import Rewind
 from greenroom.protocol.errors import StoreCorrupt
+from greenroom.protocol.execution import Status
 from greenroom.protocol.stream_messages import ResumeExecution
 from greenroom.storage.reader import Reader
 from greenroom.storage.store import Store
@@ -84,9 +85,11 @@ class Roster:
 
     def let_go(self, live: Live) -> None:
         """Keep it in the store only, unless something of it is under way here: whoever loaded it
-        meanwhile would decide on a state that is about to change.
+        meanwhile would decide on a state that is about to change, and the end of a node run would
+        find nobody.
         """
-        if live.in_flight is None and not live.ticks:
+        running = live.state is not None and live.state.status is Status.RUNNING
+        if live.in_flight is None and not live.ticks and not running:
             self._live.pop(live.execution_id, None)
 
 

@@ -105,7 +105,7 @@ class StepMachine:
             # One execution's fault is its own: it is held, and the stream goes on.
             logger.exception("%s: %s failed", live.execution_id, type(pending.tick).__name__)
             transition = self._hold_back(live, trigger, error, now)
-            if isinstance(pending.tick, Progressed) and pending.reply is not None:
+            if pending.reply is not None:
                 pending.reply.set(False)  # what is committed now is not what was asked for
         if transition is None:
             if pending.reply is not None:
@@ -223,7 +223,9 @@ class StepMachine:
             )
             live.ticks.appendleft(Pending(failure, reply=pending.reply))
         elif not isinstance(pending.tick, Hold):
-            live.ticks.appendleft(Pending(Hold(outcome.text), reply=pending.reply))
+            if reply is not None:
+                reply.set(False)  # a hold is not what was asked for
+            live.ticks.appendleft(Pending(Hold(outcome.text)))
 
     def _next(self, live: Live) -> None:
         while live.ticks and live.in_flight is None:
