@@ -4,19 +4,24 @@ Nothing is simulated but the world: the engine decides, the real maker of commit
 store in memory checks and applies, and what it holds is compared with what is live.
 """
 
-import re
-from itertools import product
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from hypothesis import event, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from greenroom.actors.stream.commits import CommitMaker
 from greenroom.actors.stream.live import Live
 from greenroom.actors.stream.recovery import load
+from greenroom.actors.stream.roster import Roster
+from greenroom.protocol.budget import Budget, OnBreach
 from greenroom.protocol.commit import OutcomeKind
 from greenroom.protocol.effects import (
     EffectChange,
@@ -45,10 +50,19 @@ from greenroom.protocol.engine.ticks import (
     Resume,
     Tick,
 )
-from greenroom.protocol.execution import TERMINAL, Accepted, ExecutionState, Phase, Status, Token
+from greenroom.protocol.execution import (
+    SETTLED,
+    TERMINAL,
+    Accepted,
+    ExecutionState,
+    Phase,
+    Status,
+    Token,
+)
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.patch import apply
 from greenroom.protocol.questions import AskedQuestion
+from greenroom.protocol.stream_messages import ResumeExecution
 from greenroom.protocol.values import encode_value
 from greenroom.storage import journal
 from greenroom.storage.check import check
@@ -80,6 +94,9 @@ GRAPH = GraphSpec(
     ],
 )  # fmt: skip
 WAYS = st.sampled_from(["review", "again", "quick", "nowhere"])
+LIMITED = [Budget(steps=3, on_breach=one) for one in OnBreach]
+TIMED = [Budget(wall_s=6.0, on_breach=one) for one in OnBreach]
+BUDGETS = [None, None, *LIMITED, *TIMED]
 POLICIES = st.sampled_from(list(EffectPolicy))
 RESTING = (Status.WAITING, Status.PAUSED, Status.HELD, *TERMINAL)
 
@@ -90,6 +107,9 @@ def encoded(value: Any) -> msgspec.Raw:
 
 class Histories(RuleBasedStateMachine):
     """Up to six executions; every rule is one thing that may happen to one of them."""
+
+    changes: ClassVar[set[tuple[str, str, str]]] = set()  # of status, as documented
+    fits: ClassVar[Any] = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,7 +147,8 @@ class Histories(RuleBasedStateMachine):
         live.ordinal = outcome.ordinal
         live.state = apply(live.state, transition.patch, commit.expected_seq + 1)
         seen(before, live.state.status, transition.cause.tick)
-        fits(live.state)
+        Histories.fits(live.state)
+        assert live.state.steps <= GRAPH.max_steps
         return True
 
     def come_to_rest(self) -> None:
@@ -164,9 +185,14 @@ class Histories(RuleBasedStateMachine):
         permit=st.booleans(),
         timeout_s=st.sampled_from([None, None, 4.0]),
         deadline_s=st.sampled_from([None, None, 30.0]),
+        budget=st.sampled_from(BUDGETS),
     )
     def accept(
-        self, permit: bool, timeout_s: float | None = None, deadline_s: float | None = None
+        self,
+        permit: bool,
+        timeout_s: float | None = None,
+        deadline_s: float | None = None,
+        budget: Budget | None = None,
     ) -> None:
         if len(self.live) == 6:
             return
@@ -183,7 +209,9 @@ class Histories(RuleBasedStateMachine):
             deadline=None if deadline_s is None else self.now + deadline_s,
         )
         live = self.live[name] = Live(name)
-        tick = Accept(accepted=accepted, memory={"way": encoded("quick")}, permit=permit)
+        tick = Accept(
+            accepted=accepted, memory={"way": encoded("quick")}, permit=permit, budget=budget
+        )
         assert self.tick(live, tick)
 
     @rule()
@@ -277,10 +305,28 @@ class Histories(RuleBasedStateMachine):
         may = live.state.status in (Status.QUEUED, Status.RUNNING, Status.WAITING)
         assert self.tick(live, Pause("for a while")) == may
 
-    @rule(data=st.data(), way=st.none() | WAYS)
-    def resume(self, data: st.DataObject, way: str | None) -> None:
+    @rule(data=st.data(), way=st.none() | WAYS, more=st.booleans())
+    def resume(self, data: st.DataObject, way: str | None, more: bool) -> None:
         live = self.one(data)
-        self.tick(live, Resume({} if way is None else {"way": encoded(way)}))
+        memory = {} if way is None else {"way": encoded(way)}
+        self.tick(live, Resume(memory, Budget(steps=20) if more else None))
+
+    @rule(data=st.data(), way=st.none() | WAYS)
+    def go_back(self, data: st.DataObject, way: str | None) -> None:
+        live = self.live[data.draw(st.sampled_from(sorted(self.live)))]
+        if live.state.status not in SETTLED:
+            return
+        seq = data.draw(st.integers(1, live.state.seq))
+        wish = ResumeExecution(
+            execution_id=live.execution_id,
+            memory={} if way is None else {"way": encoded(way)},
+            seq=seq,
+        )
+        before = live.state.rewinds
+        tick = Roster(ENTRY, self.store).way_back(live, wish)
+        assert tick is not None
+        if self.tick(live, tick):
+            assert live.state.rewinds == before + 1
 
     @rule(data=st.data(), hold=st.booleans(), chance=st.integers(0, 3))
     def stop(self, data: st.DataObject, hold: bool, chance: int) -> None:
@@ -328,57 +374,22 @@ def running(live: Live) -> list[tuple[int, Token]]:
     return [one for one in live.state.tokens.items() if one[1].phase is Phase.RUNNING]
 
 
-def documented() -> set[tuple[str, str, str]]:
-    """(step, from, to) of every change of status in the documentation."""
-    page = Path(__file__).parents[2] / "docs" / "status.md"
-    found = set()
-    for line in page.read_text(encoding="utf-8").splitlines():
-        cells = [re.findall(r"`(\w+)`", cell) for cell in line.strip("|").split("|")]
-        if len(cells) == 3 and all(cells):
-            found.update(product(*cells))
-    return found
-
-
-CHANGES = documented()
-
-
 def seen(before: Status | None, after: Status, step: str) -> None:
     """A change of status is one of those in the documentation."""
     event(f"{before} -> {after} by {step}")
-    assert (step, before or "new", after) in CHANGES
+    assert (step, before or "new", after) in Histories.changes
 
 
-def fits(state: ExecutionState) -> None:
-    """Statuses, phases, questions and effects belong together: nothing is ever stuck."""
-    phases = [token.phase for token in state.tokens.values()]
-    match state.status:
-        case Status.RUNNING:
-            assert phases in ([Phase.RUNNING], [Phase.BACKOFF])
-        case Status.WAITING:
-            assert phases in ([Phase.BACKOFF], [Phase.SLEEPING], [Phase.ASKING])
-            assert phases == [Phase.ASKING] or due_at(state) is not None
-        case Status.COMPLETED:
-            assert phases == []
-        case _:
-            assert phases == [Phase.READY]
-    asking = {one.token for one in state.questions.values()}
-    assert asking <= set(state.tokens)
-    assert set(state.effects) <= set(state.tokens)
-    if Phase.ASKING in phases:
-        assert asking
-    if state.status in TERMINAL:
-        assert not state.questions
-    for token in state.tokens.values():
-        if token.phase in (Phase.SLEEPING, Phase.ASKING):
-            assert token.ended is not None
-    assert state.steps == sum(state.visits.values()) <= GRAPH.max_steps
+def test_random_histories_keep_every_promise(changes: Any, fits: Any) -> None:
+    Histories.changes, Histories.fits = changes, staticmethod(fits)
+    run_state_machine_as_test(
+        Histories, settings=settings(max_examples=60, stateful_step_count=40, deadline=None)
+    )
 
 
-def test_the_documentation_names_every_status_and_its_way_out() -> None:
+def test_the_documentation_names_every_status_and_its_way_out(
+    changes: set[tuple[str, str, str]],
+) -> None:
     statuses = set(Status)
-    assert {after for _, _, after in CHANGES} == statuses
-    assert {before for _, before, _ in CHANGES} - {"new"} == statuses
-
-
-TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+    assert {after for _, _, after in changes} == statuses
+    assert {before for _, before, _ in changes} - {"new"} == statuses
