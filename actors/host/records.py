@@ -18,7 +18,7 @@ from greenroom.actors.host.run_queries import (
 from greenroom.actors.host.waiting import may_be_execution
 from greenroom.protocol.asked import asked_status, asked_text, asked_time
 from greenroom.protocol.decisions import Severity
-from greenroom.protocol.errors import InvalidInput
+from greenroom.protocol.errors import InvalidInput, RuntimeNotRunning, StoreClosed
 from greenroom.protocol.execution import Status
 from greenroom.protocol.limits import LIST_PAGE_DEFAULT, LIST_PAGE_MAX, RUNS_LIST_DEFAULT
 from greenroom.protocol.runs import Decision, Position, Problem, Run
@@ -26,15 +26,16 @@ from greenroom.protocol.settings import check_integer, member
 
 Moment = datetime | float
 T = TypeVar("T", Decision, Problem)
+R = TypeVar("R")
 
 
 class RecordCalls(ABC):
     """What AgentRuntime offers to whoever asks what was done, and why.
 
-    Each call reads the store on a thread of the pool; call it on the loop that runs the nodes.
-    Times are aware datetimes or UTC seconds, both ends included. A search lists the executions that
-    entry point, status, goal and time leave, as `list_sessions` does, and reads those one by one
-    until it has found enough.
+    Each call reads the store on a thread of the pool. Any event loop. One that is under way when
+    the runtime stops raises RuntimeNotRunning. Times are aware datetimes or UTC seconds, both ends
+    included. A search lists the executions that entry point, status, goal and time leave, as
+    `list_sessions` does, and reads those one by one until it has found enough.
     """
 
     @abstractmethod
@@ -107,7 +108,7 @@ class RecordCalls(ABC):
                 return None
             return read_run(assembly.store, stored, routers_of(assembly.plan))
 
-        return await assembly.nodes.in_pool(read)
+        return await _in_pool(assembly, read)
 
     async def runs(
         self,
@@ -131,9 +132,8 @@ class RecordCalls(ABC):
         asked = _filter(None, goal_id, entry_point, status, since, until)
         asked_text("node", node)
         routers = routers_of(assembly.plan)
-        return await assembly.nodes.in_pool(
-            partial(find_runs, assembly.store, asked, routers, node, before, limit)
-        )
+        search = partial(find_runs, assembly.store, asked, routers, node, before, limit)
+        return await _in_pool(assembly, search)
 
     async def _find(
         self,
@@ -147,9 +147,15 @@ class RecordCalls(ABC):
         check_integer("limit", limit, 1, LIST_PAGE_MAX)
         behind = None if after is None else Position.parse(after)
         routers = routers_of(assembly.plan)
-        return await assembly.nodes.in_pool(
-            partial(find, assembly.store, kind, asked, routers, matches, behind, limit)
-        )
+        search = partial(find, assembly.store, kind, asked, routers, matches, behind, limit)
+        return await _in_pool(assembly, search)
+
+
+async def _in_pool(assembly: Assembly, read: Callable[[], R]) -> R:
+    try:
+        return await assembly.nodes.in_pool(read)
+    except StoreClosed as error:
+        raise RuntimeNotRunning("the runtime stopped before the end of the search") from error
 
 
 def _filter(

@@ -39,6 +39,7 @@ class NodesHost:
         self._inbox: deque[Callable[[], object]] = deque()
         self._woken = False
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._releases: set[Callable[[], None]] = set()  # of those who wait for the pool
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -137,8 +138,13 @@ class NodesHost:
         return task
 
     async def in_pool(self, function: Callable[[], T]) -> T:
-        """Call a function of ours that may block in the pool; on the nodes' loop only."""
-        future: asyncio.Future[T] = self.loop.create_future()
+        """Call a function of ours that may block in the pool. Any event loop.
+
+        Raises what it raises, and RuntimeNotRunning when `stop` comes before its end.
+        """
+        nodes_loop, here = self.loop, asyncio.get_running_loop()
+        hand_over = self.call_soon if here is nodes_loop else here.call_soon_threadsafe
+        future: asyncio.Future[T] = here.create_future()
 
         def settle(value: Any, error: BaseException | None) -> None:
             if future.done():
@@ -153,18 +159,25 @@ class NodesHost:
                 value = function()
             except BaseException as error:  # noqa: BLE001  raised again where it is awaited
                 failure = error
-                self.call_soon(lambda: settle(None, failure))
+                hand_over(lambda: settle(None, failure))
             else:
-                self.call_soon(lambda: settle(value, None))
+                hand_over(lambda: settle(value, None))
 
-        call = self.pool.submit(run)
-        if call is None:
-            raise RuntimeNotRunning(NO_THREAD)
+        def release() -> None:
+            hand_over(lambda: settle(None, RuntimeNotRunning(STOPPED)))
+
+        self._releases.add(release)  # first: a `stop` from now on finds it
         try:
+            call = self.pool.submit(run)
+            if call is None:
+                raise RuntimeNotRunning(NO_THREAD)
             return await future
         except asyncio.CancelledError:
-            self.pool.abandon(call)
+            if call is not None:
+                self.pool.abandon(call)
             raise
+        finally:
+            self._releases.discard(release)
 
     def abandon(self, call: PoolCall) -> None:
         """Wait no longer for a call in the pool; its place is given to another thread."""
@@ -177,6 +190,8 @@ class NodesHost:
         a second call changes nothing.
         """
         self.pool.close()
+        for release in list(self._releases):
+            release()
         self.call_soon(self._cancel_tasks)
         loop, self._loop = self._loop, None
         if self._thread is not None and loop is not None:
@@ -220,6 +235,7 @@ class NodesHost:
             logger.error("a task on the nodes' loop failed", exc_info=error)
 
 
+STOPPED: Final = "the runtime stopped before the end of the call"
 NO_THREAD: Final = "no thread is left for plain functions: too many of them hang"
 
 

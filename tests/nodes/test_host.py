@@ -180,3 +180,34 @@ async def test_work_in_the_pool_can_be_awaited() -> None:
     with pytest.raises(ValueError, match="broken"):
         await host.in_pool(broken)
     host.stop()
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_still_waits_for_a_thread_is_released_by_the_stop() -> None:
+    """Else its caller would wait for ever: what the pool has not begun is dropped."""
+    host, held, gate = NodesHost(threads=1), threading.Event(), threading.Event()
+    host.start()
+
+    def hold() -> None:
+        held.set()
+        gate.wait(30)
+
+    host.call(hold, (), lambda value, error: None)
+    assert held.wait(10)
+    waiting = asyncio.ensure_future(host.in_pool(lambda: 1))
+    await asyncio.sleep(0)
+    host.stop()
+    with pytest.raises(RuntimeNotRunning, match="stopped before the end"):
+        await asyncio.wait_for(waiting, 10)
+    gate.set()
+
+
+def test_a_call_in_the_pool_can_be_awaited_on_any_loop(host: NodesHost) -> None:
+    """And raises there what it raises."""
+
+    def fail() -> None:
+        raise KeyError("no")
+
+    assert asyncio.run(host.in_pool(lambda: 7)) == 7
+    with pytest.raises(KeyError):
+        asyncio.run(host.in_pool(fail))

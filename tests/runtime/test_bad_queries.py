@@ -2,13 +2,21 @@
 caller's terms, and whatever a clock can say is a time.
 """
 
+import asyncio
 import math
+import threading
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from greenroom import AnswerOutcome, InvalidInput, NodeContext, Status
+from greenroom import (
+    AnswerOutcome,
+    InvalidInput,
+    NodeContext,
+    RuntimeNotRunning,
+    Status,
+)
 
 NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001  on purpose
 NO_TEXTS = (5, "", "\ud800", "x" * 5_000, b"x", [], math.nan)
@@ -133,3 +141,44 @@ async def test_what_is_read_at_once_is_empty_while_the_runtime_is_stopped(lab: A
             assert found("x") is None
         async with runtime:
             await runtime.trigger("main")
+
+
+@pytest.mark.asyncio
+async def test_searches_may_be_awaited_on_any_loop(lab: Any) -> None:
+    """As whatever else the runtime offers."""
+    async with lab.runtime(FUNCTIONS) as runtime:
+        execution = await runtime.trigger("main")
+
+        def elsewhere() -> list[Any]:
+            return [
+                asyncio.run(runtime.get_run(execution)).id,
+                [one.id for one in asyncio.run(runtime.runs())],
+                asyncio.run(runtime.decisions()),
+                asyncio.run(runtime.problems()),
+            ]
+
+        found = await asyncio.to_thread(elsewhere)
+        assert found == [execution, [execution], [], []]
+
+
+@pytest.mark.asyncio
+async def test_a_search_that_is_under_way_at_the_stop_says_so(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It neither waits for ever nor tells of a store that its caller knows nothing of."""
+    begun, gate = threading.Event(), threading.Event()
+
+    def slow(store: Any, *rest: Any) -> Any:
+        begun.set()
+        gate.wait(30)
+        return store.read(lambda reader: [])
+
+    monkeypatch.setattr("greenroom.actors.host.records.find_runs", slow)
+    async with lab.runtime(FUNCTIONS) as runtime:
+        search = asyncio.ensure_future(runtime.runs())
+        await asyncio.to_thread(begun.wait, 20)
+    try:
+        with pytest.raises(RuntimeNotRunning):
+            await asyncio.wait_for(search, 10)
+    finally:
+        gate.set()
