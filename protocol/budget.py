@@ -1,7 +1,7 @@
 """Budgets: how much one execution may use, and what happens when that is not enough."""
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -10,12 +10,13 @@ from greenroom.protocol.settings import check_integer, check_number, member, req
 
 
 class OnBreach(StrEnum):
-    """What becomes of an execution that needs more than its budget: it ends as exhausted, or is
-    paused until somebody resumes it, with a larger budget.
+    """What becomes of an execution that needs more than its budget: it ends as exhausted, is paused
+    until somebody resumes it, with a larger budget, or waits and asks whether it may go on.
     """
 
     END = "end"
     PAUSE = "pause"
+    ASK = "ask"
 
 
 if TYPE_CHECKING:  # a plain str is accepted and converted; decoding knows the members only
@@ -25,6 +26,16 @@ else:
 
 WALL_S_MIN: Final = 0.01
 _NOTHING_S: Final = 0.001  # so little time left is none: clocks and sums are not exact
+
+BudgetPart: TypeAlias = Literal["steps", "wall_s"]
+"""A field of Budget that is a limit."""
+
+
+class Spent(NamedTuple):
+    """A part of a budget that is used up, and a text that says so."""
+
+    part: BudgetPart
+    why: str
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -50,14 +61,30 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         on_breach = member("budget.on_breach", self.on_breach, OnBreach)
         msgspec.structs.force_setattr(self, "on_breach", on_breach)
 
-    def used_up(self, steps: int, wall_s: float) -> str | None:
+    def used_up(self, steps: int, wall_s: float) -> Spent | None:
         """Say which part is used up by so much, None while none is."""
         limit, limit_s = self.steps, self.wall_s
         if limit is not None and steps >= limit:
-            return f"its budget of steps is used up: {steps} of {limit}"
+            return Spent("steps", f"its budget of steps is used up: {steps} of {limit}")
         if limit_s is not None and limit_s - wall_s < _NOTHING_S:
-            return f"its budget of time is used up: {wall_s:.3f} of {limit_s:g} s"
+            why = f"its budget of time is used up: {wall_s:.3f} of {limit_s:g} s"
+            return Spent("wall_s", why)
         return None
+
+    def limit_of(self, part: BudgetPart) -> float:
+        """Return the limit of a part that has one."""
+        limit = self.steps if part == "steps" else self.wall_s
+        assert limit is not None, "no limit is never used up"
+        return limit
+
+    def extended(self, part: BudgetPart, more: float) -> "Budget":
+        """Return a budget with so much more of a part that has a limit; no limit grows over the
+        largest that there is.
+        """
+        limit = self.limit_of(part) + more
+        if part == "steps":
+            return msgspec.structs.replace(self, steps=min(int(limit), STEPS_MAX))
+        return msgspec.structs.replace(self, wall_s=min(limit, BUDGET_WALL_S_MAX))
 
 
 def counts_time(timeout_s: float | None, budget: Budget | None) -> bool:

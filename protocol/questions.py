@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from greenroom.protocol.budget import BudgetPart
 from greenroom.protocol.errors import InvalidValue, ValueTooLarge
 from greenroom.protocol.optional_raw import OptionalRaw
 from greenroom.protocol.values import encode_value
@@ -19,7 +20,7 @@ class QuestionEnding(StrEnum):
 
     ANSWERED = "answered"
     EXPIRED = "expired"  # its deadline passed; the default was taken, if it had one
-    CLOSED = "closed"  # its execution ended without waiting for the answer
+    CLOSED = "closed"  # its execution ended, or went on, without waiting for the answer
 
 
 class AnswerOutcome(StrEnum):
@@ -29,7 +30,7 @@ class AnswerOutcome(StrEnum):
     DUPLICATE = "duplicate"  # answered before, with an equal value: nothing changed, all is well
     CONFLICTING = "conflicting"  # answered before, with another value, which stands
     LATE = "late"  # the question had expired, and its default was taken if it had one
-    CLOSED = "closed"  # too late: the execution ended without it
+    CLOSED = "closed"  # too late: the execution ended, or went on, without it
     UNKNOWN = "unknown"  # there is no such question, or its execution was pruned
 
 
@@ -42,7 +43,8 @@ class InjectionOutcome(StrEnum):
 
 
 class AskedQuestion(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
-    """A question as a node run buffers it. `schema` is an encoded JSON Schema; `default` is taken
+    """A question, as a node run buffers it, too. `to` is empty when it is about an effect, or about
+    the budget. `schema` is an encoded JSON Schema; `default` is taken
     for an answer when the deadline (wall UTC seconds) passes without one.
     """
 
@@ -50,7 +52,8 @@ class AskedQuestion(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, k
     to: str  # the key of execution memory that the answer is stored under
     schema: OptionalRaw = None
     assignee: str | None = None
-    effect: str | None = None  # slot of the effect that it is about; `to` is empty then
+    effect: str | None = None  # slot of the effect that it is about
+    budget: BudgetPart | None = None  # part of the budget that it is about
     deadline: float | None = None
     default: OptionalRaw = None
 
@@ -63,6 +66,7 @@ class OpenQuestion(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw
     token: int  # id of the token whose node asked
     to: str
     effect: str | None = None  # slot of the effect that it is about
+    budget: BudgetPart | None = None  # part of the budget that it is about
     deadline: float | None = None
     default: OptionalRaw = None
 
@@ -86,7 +90,8 @@ class QuestionRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, 
     asked_at: float  # wall UTC seconds
     schema: OptionalRaw = None
     assignee: str | None = None
-    effect: str | None = None  # slot of the effect that it is about; `to` is empty then
+    effect: str | None = None  # slot of the effect that it is about
+    budget: BudgetPart | None = None  # part of the budget that it is about
     deadline: float | None = None
     default: OptionalRaw = None
 
@@ -113,7 +118,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
     `id` is what `answer` takes; equal attempts of a node give equal ids. `to` is the key of the
     execution's memory that the answer becomes; it is empty when the question is about an effect
-    whose outcome is unknown, which `effect` names then. `ending` says how it was closed, None while
+    whose outcome is unknown, which `effect` names then, or about more of a part of its budget
+    ("steps" or "wall_s"), which is `budget` then. `ending` says how it was closed, None while
     it is open; `closed_at` and `answered_by` belong to it. With `has_default` the `default` is
     taken for the answer when `deadline` passes. `session_id` is the execution's id.
     """
@@ -128,6 +134,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     schema: dict[str, Any] | None = None
     assignee: str | None = None
     effect: str | None = None
+    budget: BudgetPart | None = None
     deadline: datetime | None = None  # aware, UTC
     has_default: bool = False
     default: Any = None

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from greenroom.protocol.effects import EffectOutcome
-from greenroom.protocol.execution import ExecutionState
+from greenroom.protocol.execution import ExecutionState, Token
 from greenroom.protocol.questions import OpenQuestion
 from greenroom.storage.executions import is_terminal
 from greenroom.storage.keys import (
@@ -42,18 +42,25 @@ def of_execution(txn: Transaction, ordinal: int, state: ExecutionState, name: st
         token = state.tokens.get(wanted.token)
         if token is None or token.node != record.node:
             yield f"{name}: no node waits for question {number}"
-        elif wanted.effect is None and token.ended is None:
+        elif wanted.to and token.ended is None:
             yield f"{name}: a node that has not ended waits for question {number}"
         elif wanted.effect is not None and not _is_unknown(state, wanted):
             yield f"{name}: question {number} is about an effect that is not unknown"
-        told = (wanted.to, wanted.effect, wanted.deadline)
-        if told != (record.to, record.effect, record.deadline):
+        elif wanted.budget is not None and not _is_used_up(state, wanted, token):
+            yield f"{name}: question {number} is about a budget that is not used up"
+        told = (wanted.to, wanted.effect, wanted.budget, wanted.deadline)
+        if told != (record.to, record.effect, record.budget, record.deadline):
             yield f"{name}: question {number} is another in its journal than in its record"
 
 
 def _is_unknown(state: ExecutionState, question: OpenQuestion) -> bool:
     known = state.effects.get(question.token, {}).get(question.effect or "")
     return known is not None and known.outcome is EffectOutcome.UNKNOWN
+
+
+def _is_used_up(state: ExecutionState, question: OpenQuestion, token: Token) -> bool:
+    spent = None if state.budget is None else state.budget.used_up(state.node_runs, state.wall_s)
+    return spent is not None and spent.part == question.budget and token.ended is None
 
 
 def index(txn: Transaction) -> Iterator[str]:

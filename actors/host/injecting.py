@@ -78,7 +78,7 @@ def _waiting_at(assembly: Assembly, node_id: str) -> dict[str, None]:
     waiting = assembly.store.read(
         lambda reader: reader.pending_questions(wanted, None, QUESTIONS_OPEN_MAX + 1)
     )
-    return dict.fromkeys(one.record.execution_id for one in waiting if one.record.effect is None)
+    return dict.fromkeys(one.record.execution_id for one in waiting if one.record.to)
 
 
 def _open_question(assembly: Assembly, execution_id: str, node_id: str) -> str | None:
@@ -87,7 +87,7 @@ def _open_question(assembly: Assembly, execution_id: str, node_id: str) -> str |
         lambda reader: reader.pending_questions(wanted, None, QUESTIONS_OPEN_MAX)
     )
     for one in found:
-        if one.record.effect is None:
+        if one.record.to:
             return question_id(execution_id, one.number)
     return None
 

@@ -43,7 +43,8 @@ class PeopleCalls(ABC):
     ) -> None:
         """Take up an execution that is paused, failed, exhausted or held; returns after the commit.
 
-        `budget` takes the place of the one that it had; what it has used of that counts on.
+        `budget` takes the place of the one that it had; what it has used of that counts on, and a
+        question about that is closed.
         The values of `input_data` are set in its memory first. After a pause node it goes on at
         "<node>_resume" of the graph's entry points, else by the node's edges; else the node at
         which it stopped runs again, in the same visit, with `max_retries` attempts to come.
@@ -98,10 +99,10 @@ class PeopleCalls(ABC):
         """Answer a question; returns after the commit, and repeating it is safe.
 
         The execution goes on when all that its node asked is answered; a paused or held one keeps
-        the answer until it is resumed. `by` is stored with it. An answer that comes too late, a
-        second time, or to no question is told so by its outcome. Any event loop. Raises
-        InvalidAnswer with the path of what does not fit the question's schema, InvalidValue,
-        EntryPointNotFound, and as `cancel_execution`.
+        the answer until it is resumed, but ends at once when it gets no more budget. `by` is stored
+        with it. An answer that comes too late, a second time, or to no question is told so by its
+        outcome. Any event loop. Raises InvalidAnswer with the path of what does not fit the
+        question's schema, InvalidValue, EntryPointNotFound, and as `cancel_execution`.
         """
         return await answer(self._running(), question_id, value, by)
 

@@ -116,6 +116,7 @@ def _shown(found: StoredQuestion) -> Question:
         schema=None if record.schema is None else decode_value(record.schema),
         assignee=record.assignee,
         effect=record.effect,
+        budget=record.budget,
         deadline=None if record.deadline is None else moment(record.deadline),
         has_default=record.default is not None,
         default=None if record.default is None else decode_value(record.default),

@@ -9,7 +9,8 @@ An execution's status, and what moves it. Every arrow is one transition, that is
                                |                  |  |
                                +--------------- WAITING   (a node failed and waits 1 s or more, or
                                                            has ended and sleeps until a time, or
-                                                           waits for answers of people)
+                                                           waits for answers of people, who are
+                                                           asked for more budget, too)
 
     stays RUNNING   a node ended and another follows; a node failed and waits less than 1 s; a node
                     run had an effect recorded, which is no step of the graph
@@ -17,7 +18,8 @@ An execution's status, and what moves it. Every arrow is one transition, that is
     FAILED          a node used up its attempts and has no edge for that, or no edge was taken
                     and the condition of one could not be evaluated; a hard constraint of the goal
                     does not hold
-    EXHAUSTED       max_steps, or the execution's own budget, are used up
+    EXHAUSTED       max_steps, or the execution's own budget, are used up; a person who was asked
+                    for more of it says no, from waiting, paused and held
     TIMED_OUT       the deadline has passed, from every status that is not an end; the execution
                     has run for its timeout
     CANCELLED       Cancel, from every status that is not an end
@@ -33,7 +35,8 @@ A token's id belongs to one visit of one node. Its phase within those statuses: 
 permit, or is parked) -> RUNNING (dispatched by the commit that says so) -> BACKOFF (runs again at
 `due`) -> RUNNING, or -> ASKING (has ended, and is left when all that it asked is answered) and
 SLEEPING (has ended, and is left at `due`). A token that is ASKING and has not ended waits to hear
-what came of its effects, and runs again in its visit. A token that is ready with attempt 0 has not
+what came of its effects, or whether it gets more budget, and then runs again in its visit, or
+enters its node. A token that is ready with attempt 0 has not
 entered its node: the visit, the step and the place in the path count when it does. A token with
 `ended` has done with its node and never runs it again: where it goes on is decided by the Resume,
 the Answer or the Due that lets it go. COMPLETED leaves no token; the other ends leave theirs READY,
@@ -53,13 +56,13 @@ from greenroom.protocol.engine.asking import answer
 from greenroom.protocol.engine.coming_due import come_due
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.due import overdue
+from greenroom.protocol.engine.going_on import set_out
 from greenroom.protocol.engine.injecting import inject
 from greenroom.protocol.engine.node_ends import conflicted, node_errored, node_succeeded
 from greenroom.protocol.engine.pausing import pause, resume
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.retry import rerun
 from greenroom.protocol.engine.rewinding import rewind
-from greenroom.protocol.engine.spending import breach, used_up
 from greenroom.protocol.engine.sub_steps import progressed
 from greenroom.protocol.engine.ticks import (
     Accept,
@@ -172,14 +175,8 @@ def _dispatch(plan: Plan, state: ExecutionState, tick: Dispatch, now: float) -> 
     draft = Draft(plan, state, now)
     if token.node not in plan.nodes:
         hold_lost(draft, tick.token_id, token)
-    elif token.attempt and (spent := used_up(draft)) is not None:
-        breach(draft, token.node, spent)
-    elif token.attempt:
-        draft.start()
-        draft.dispatch(tick.token_id, rerun(token, conflicts=token.conflicts))
     else:
-        draft.start()
-        enter(draft, tick.token_id, token.node, state.memory, succeeded=True)
+        set_out(draft, tick.token_id, token, permit=True)
     return draft.finish(Cause(tick="dispatch", node=token.node))
 
 

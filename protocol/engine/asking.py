@@ -7,33 +7,24 @@ import msgspec
 from greenroom.protocol.codec import encode
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.due import is_due
-from greenroom.protocol.engine.effects import run_again, settle
-from greenroom.protocol.engine.going_on import awake, go_on_or_wait, move_on
+from greenroom.protocol.engine.effects import settle
+from greenroom.protocol.engine.going_on import awake, go_on_or_wait, move_on, set_out
 from greenroom.protocol.engine.injecting import take_kept
+from greenroom.protocol.engine.opening import open_question, shown
 from greenroom.protocol.engine.plan import Plan, PlanNode
 from greenroom.protocol.engine.routing import choose
-from greenroom.protocol.engine.text import bounded_text
+from greenroom.protocol.engine.spending import exhaust, extend
 from greenroom.protocol.engine.ticks import Answer, NodeSucceeded
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.engine.walk import PAUSE_NODE, ended, hold_lost
 from greenroom.protocol.events import EventType
 from greenroom.protocol.execution import ExecutionState, Status, Token
 from greenroom.protocol.patch import Cause
-from greenroom.protocol.questions import (
-    AskedQuestion,
-    Closing,
-    OpenQuestion,
-    QuestionChange,
-    QuestionEnding,
-    QuestionRecord,
-    question_id,
-)
+from greenroom.protocol.questions import Closing, QuestionEnding, question_id
 from greenroom.protocol.values import answer_digest
 
-_REQUESTED: Final = EventType.CLIENT_INPUT_REQUESTED.value
 _ANSWERED: Final = EventType.QUESTION_ANSWERED.value
 _EXPIRED: Final = EventType.QUESTION_EXPIRED.value
-_TEXT_CHARS: Final = 500  # of each text of an event
 
 
 def ask(
@@ -45,8 +36,8 @@ def ask(
     """
     keys = dict.fromkeys((*tick.outputs, *(one.to for one in tick.questions)))
     here = msgspec.structs.replace(ended(token, keys, tick.route), due=until)
-    for number, question in enumerate(tick.questions, start=draft.state.asked + 1):
-        open_question(draft, number, tick.token_id, token, question)
+    for question in tick.questions:
+        number = open_question(draft, tick.token_id, token, question)
         kept = take_kept(draft, node.id, question, tick.fits) if draft.state.inbox else None
         if kept is not None:
             draft.memory[question.to] = kept
@@ -59,62 +50,29 @@ def ask(
         go_on_or_wait(draft, tick.token_id, here, here.ended, {}, permit=True)
 
 
-def open_question(
-    draft: Draft, number: int, token_id: int, token: Token, question: AskedQuestion
-) -> None:
-    """Open the execution's `number`-th question, about the token's node."""
-    accepted = draft.accepted
-    record = QuestionRecord(
-        execution_id=accepted.execution_id,
-        entry_point=accepted.entry_point,
-        node=token.node,
-        visit=token.visit,
-        prompt=question.prompt,
-        to=question.to,
-        asked_at=draft.now,
-        schema=question.schema,
-        assignee=question.assignee,
-        effect=question.effect,
-        deadline=question.deadline,
-        default=question.default,
-    )
-    draft.questions[number] = OpenQuestion(
-        token=token_id,
-        to=question.to,
-        effect=question.effect,
-        deadline=question.deadline,
-        default=question.default,
-    )
-    draft.question_changes.append(QuestionChange(number=number, record=record))
-    data = {
-        "question_id": question_id(accepted.execution_id, number),
-        "prompt": _shown(question.prompt),
-        "to": _shown(question.to),
-        "assignee": question.assignee,
-        "deadline": question.deadline,
-    }
-    if question.effect is not None:
-        data["effect"] = question.effect
-    draft.event(_REQUESTED, token.node, data)
-
-
 def answer(plan: Plan, state: ExecutionState, tick: Answer, now: float) -> Transition | None:
     """Store an answer; the last one that a waiting execution needs lets it go on. None when the
     question is not open.
 
-    What is paused or held keeps the answer, and goes on when it is resumed.
+    What is paused or held keeps the answer, and goes on when it is resumed; but when it gets no
+    more budget, it ends.
     """
     question = state.questions.get(tick.number)
     if question is None:
         return None
     draft = Draft(plan, state, now)
     token = state.tokens[question.token]
-    if question.effect is None:
-        draft.memory[question.to] = tick.value
-    else:
+    may_go_on = True
+    if question.budget is not None:
+        may_go_on = extend(draft, question.budget, tick.value)
+    elif question.effect is not None:
         settle(draft, question.token, token, question.effect, tick.value)
+    else:
+        draft.memory[question.to] = tick.value
     _answered(draft, tick.number, token.node, question.to, tick.digest, tick.by)
-    if state.status is Status.WAITING and not draft.awaits_answers(question.token):
+    if not may_go_on:
+        exhaust(draft, token.node)
+    elif state.status is Status.WAITING and not draft.awaits_answers(question.token):
         _stop_waiting(draft, question.token, token, permit=tick.permit)
     return draft.finish(Cause(tick="answer", node=token.node))
 
@@ -123,7 +81,7 @@ def _answered(draft: Draft, number: int, node: str, to: str, digest: bytes, by: 
     closing = Closing(ending=QuestionEnding.ANSWERED, at=draft.now, digest=digest, by=by)
     draft.close_question(number, closing)
     name = question_id(draft.accepted.execution_id, number)
-    draft.event(_ANSWERED, node, {"question_id": name, "to": _shown(to), "by": by})
+    draft.event(_ANSWERED, node, {"question_id": name, "to": shown(to), "by": by})
 
 
 def expire(draft: Draft, *, permit: bool) -> None:
@@ -149,7 +107,7 @@ def expire(draft: Draft, *, permit: bool) -> None:
         draft.close_question(number, closing)
         data = {
             "question_id": name,
-            "to": _shown(question.to),
+            "to": shown(question.to),
             "default_taken": default is not None,
         }
         draft.event(_EXPIRED, draft.state.tokens[question.token].node, data)
@@ -181,11 +139,7 @@ def _stop_waiting(draft: Draft, token_id: int, token: Token, *, permit: bool) ->
     if token.node not in draft.plan.nodes:
         hold_lost(draft, token_id, token)
         return
-    if token.ended is None:  # what it was asked about are its effects
-        run_again(draft, token_id, token, permit=permit)
+    if token.ended is None:  # what people were asked about are its effects, or its budget
+        set_out(draft, token_id, token, permit=permit)
     else:
         go_on_or_wait(draft, token_id, token, token.ended, {}, permit=permit)
-
-
-def _shown(text: str) -> str:
-    return bounded_text(text, _TEXT_CHARS)

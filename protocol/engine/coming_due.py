@@ -57,7 +57,7 @@ def _budget_ends(draft: Draft) -> Transition:
     if token.node not in draft.plan.nodes:
         hold_lost(draft, token_id, token)
     else:
-        why = used_up(draft)
-        assert why is not None, "its time has come"
-        breach(draft, token.node, why)
+        spent = used_up(draft)
+        assert spent is not None, "its time has come"
+        breach(draft, token_id, token, spent)
     return draft.finish(Cause(tick="due", node=token.node))

@@ -277,12 +277,16 @@ class Draft:
         for token_id, token in {**self.state.tokens, **self.tokens}.items():
             if token is None:
                 continue
-            if token.phase is Phase.RUNNING and token_id not in self.tokens:
-                self.commands.append(StopNode(token_id))
-            at_rest = parked(token)
+            at_rest = self.stop_run(token_id, token)
             if keep_sleep and token.ended is not None:
                 at_rest = msgspec.structs.replace(at_rest, due=token.due)
             self.tokens[token_id] = at_rest
+
+    def stop_run(self, token_id: int, token: Token) -> Token:
+        """Stop the token's node, unfinished, if it runs; return the token at rest."""
+        if token.phase is Phase.RUNNING and token_id not in self.tokens:
+            self.commands.append(StopNode(token_id))
+        return parked(token)
 
     def ran_s(self) -> float:
         """How long it has run since its latest step. What was not observed does not count."""

@@ -12,8 +12,7 @@ from greenroom.protocol.effects import (
     EffectRecord,
     idempotency_key,
 )
-from greenroom.protocol.engine.draft import Draft, parked
-from greenroom.protocol.engine.retry import rerun
+from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.events import EventType
 from greenroom.protocol.execution import Token
 from greenroom.protocol.values import decode_value, encode_value
@@ -103,12 +102,3 @@ def settle(draft: Draft, token_id: int, token: Token, slot: str, answer: msgspec
         case _:
             record = EffectRecord(known.policy, EffectOutcome.GIVEN_UP, known.digest)
     change_records(draft, token_id, token, [EffectChange(slot, record)])
-
-
-def run_again(draft: Draft, token_id: int, token: Token, *, permit: bool) -> None:
-    """Let the node run once more in its visit; without a permit it queues for one."""
-    if permit:
-        draft.start()
-        draft.dispatch(token_id, rerun(token, conflicts=token.conflicts))
-    else:
-        draft.queue(token_id, parked(token))

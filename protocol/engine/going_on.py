@@ -1,10 +1,15 @@
-"""Going on from a node that has ended and was not left: after a pause, or another wait."""
+"""Going on after a pause, or another wait: from a node that has ended and was not left, or with one
+that has not.
+"""
 
 import msgspec
 
-from greenroom.protocol.engine.draft import Draft
+from greenroom.protocol.engine.draft import Draft, parked
 from greenroom.protocol.engine.due import is_due
+from greenroom.protocol.engine.opening import await_answers
+from greenroom.protocol.engine.retry import rerun
 from greenroom.protocol.engine.routing import Way, route_label
+from greenroom.protocol.engine.spending import breach, used_up
 from greenroom.protocol.engine.walk import enter, leave
 from greenroom.protocol.execution import Ended, Phase, Token
 
@@ -13,12 +18,6 @@ def sleep(draft: Draft, token_id: int, token: Token, until: float) -> None:
     """Let the token of a node that has ended wait for a time; it holds no permit then."""
     draft.tokens[token_id] = msgspec.structs.replace(token, phase=Phase.SLEEPING, due=until)
     draft.wait(token.node, until)
-
-
-def await_answers(draft: Draft, token_id: int, token: Token) -> None:
-    """Let the token wait for the answers to what was asked about its node, without a permit."""
-    draft.tokens[token_id] = msgspec.structs.replace(token, phase=Phase.ASKING)
-    draft.wait(token.node, None)
 
 
 def awake(token: Token) -> Token:
@@ -86,3 +85,19 @@ def move_on(draft: Draft, token_id: int, way: Way, *, permit: bool, succeeded: b
     if permit:
         draft.start()
     enter(draft, token_id, way.target, way.output, succeeded=succeeded, permit=permit)
+
+
+def set_out(draft: Draft, token_id: int, token: Token, *, permit: bool) -> None:
+    """Let a token enter its node, or run the node that it had entered once more, in its visit;
+    without a permit it queues for one.
+    """
+    if not permit:
+        draft.queue(token_id, parked(token))
+    elif token.attempt == 0:
+        draft.start()
+        enter(draft, token_id, token.node, draft.all_memory(), succeeded=True)
+    elif (spent := used_up(draft)) is not None:
+        breach(draft, token_id, token, spent)
+    else:
+        draft.start()
+        draft.dispatch(token_id, rerun(token, conflicts=token.conflicts))

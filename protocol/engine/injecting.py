@@ -29,7 +29,7 @@ def reception(state: ExecutionState, node: str, size: int) -> Reception:
         return Reception.NOBODY
     tokens = state.tokens
     for question in state.questions.values():
-        if question.effect is None and tokens[question.token].node == node:
+        if question.to and tokens[question.token].node == node:
             return Reception.ANSWER
     if not any(token.node == node and token.ended is None for token in tokens.values()):
         return Reception.NOBODY

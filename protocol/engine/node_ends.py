@@ -222,7 +222,7 @@ def _fail(
         return
     if spent is not None:
         draft.tokens[token_id] = failed
-        breach(draft, token.node, spent)
+        breach(draft, token_id, failed, spent)
         return
     if again:
         retry(draft, token_id, failed, backoff_s(node, draft.accepted.execution_id, failed))

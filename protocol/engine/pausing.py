@@ -5,8 +5,10 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.protocol.engine.draft import Draft
-from greenroom.protocol.engine.going_on import await_answers, go_on_or_wait
+from greenroom.protocol.engine.going_on import go_on_or_wait
+from greenroom.protocol.engine.opening import await_answers
 from greenroom.protocol.engine.plan import Plan
+from greenroom.protocol.engine.spending import renew
 from greenroom.protocol.engine.ticks import Pause, Resume
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.events import EventType
@@ -48,7 +50,7 @@ def resume(plan: Plan, state: ExecutionState, tick: Resume, now: float) -> Trans
     forgiven = state.status is not Status.PAUSED
     draft.active_from_zero = forgiven
     if tick.budget is not None:
-        draft.budget = tick.budget
+        renew(draft, tick.budget)
     take_up(draft, tick.memory, {"was": state.status.value}, forgiven=forgiven)
     return draft.finish(Cause(tick="resume"))
 

@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
-from greenroom.protocol.engine.asking import open_question
 from greenroom.protocol.engine.draft import Draft, parked
+from greenroom.protocol.engine.opening import open_question
 from greenroom.protocol.engine.pausing import take_up
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.ticks import Rewind
@@ -65,12 +65,12 @@ def _ask_again(
     draft: Draft, target: ExecutionState, asked: dict[int, QuestionRecord], ids: dict[int, int]
 ) -> None:
     """Close what is open now, and ask what was open there; answers that were given belong to a time
-    after it. What became of an effect is not asked: it is made anew. A
-    deadline is as far away as it was when the question was asked.
+    after it. What became of an effect is not asked: it is made anew; nor for more budget, as what
+    it has now counts. A deadline is as far away as it was when the question was asked.
     """
     draft.close_questions()
-    waited_for = [one for one in sorted(target.questions.items()) if one[1].effect is None]
-    for number, (before, question) in enumerate(waited_for, start=1):
+    waited_for = [one for one in sorted(target.questions.items()) if one[1].to]
+    for before, question in waited_for:
         record, token_id = asked[before], ids[question.token]
         again = AskedQuestion(
             prompt=record.prompt,
@@ -81,7 +81,7 @@ def _ask_again(
             default=record.default,
         )
         token = draft.state.tokens[token_id]
-        open_question(draft, draft.state.asked + number, token_id, token, again)
+        open_question(draft, token_id, token, again)
 
 
 def _at_rest(token: Token) -> Token:

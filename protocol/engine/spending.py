@@ -1,11 +1,31 @@
 """What an execution has used of its budget, and what happens when it needs more."""
 
-from greenroom.protocol.budget import OnBreach
+from typing import Any, Final
+
+import msgspec
+
+from greenroom.protocol.budget import Budget, BudgetPart, OnBreach, Spent
 from greenroom.protocol.engine.draft import Draft
-from greenroom.protocol.execution import Status
+from greenroom.protocol.engine.opening import await_answers, open_question
+from greenroom.protocol.engine.text import bounded_text
+from greenroom.protocol.execution import Status, Token
+from greenroom.protocol.limits import BUDGET_WALL_S_MAX, STEPS_MAX
+from greenroom.protocol.questions import AskedQuestion
+from greenroom.protocol.values import decode_value, encode_value
+
+_UNITS: Final[dict[BudgetPart, str]] = {"steps": "steps", "wall_s": "seconds"}
+_MORE: Final[dict[BudgetPart, dict[str, Any]]] = {
+    "steps": {"type": "integer", "minimum": 1, "maximum": STEPS_MAX},
+    "wall_s": {"type": "number", "exclusiveMinimum": 0, "maximum": BUDGET_WALL_S_MAX},
+}
+ANSWER_SCHEMAS: Final = {
+    part: msgspec.Raw(encode_value({"anyOf": [{"type": "boolean"}, more]}))
+    for part, more in _MORE.items()
+}
+"""JSON Schema of what a person may say who is asked for more, by part of the budget."""
 
 
-def used_up(draft: Draft) -> str | None:
+def used_up(draft: Draft) -> Spent | None:
     """Say which part of the budget is used up, as the transition stands; None while none is."""
     budget, state = draft.budget, draft.state
     if budget is None:
@@ -13,11 +33,67 @@ def used_up(draft: Draft) -> str | None:
     return budget.used_up(state.node_runs + draft.node_runs, state.wall_s + draft.ran_s())
 
 
-def breach(draft: Draft, node_id: str, why: str) -> None:
-    """The execution may run that node no more: it ends, or is paused, and its token stays there."""
-    text = f"{why}, at node {draft.plan.nodes[node_id].name!r}"
-    if draft.budget is not None and draft.budget.on_breach is OnBreach.PAUSE:
-        draft.pause(node_id, text)
-        draft.error = text
-    else:
-        draft.stop(Status.EXHAUSTED, text)
+def breach(draft: Draft, token_id: int, token: Token, spent: Spent) -> None:
+    """The execution may not run the token's node any more: it ends, is paused, or asks for more,
+    and its token stays there.
+    """
+    assert draft.budget is not None, "a part of it is used up"
+    match draft.budget.on_breach:
+        case OnBreach.PAUSE:
+            text = _text(draft, token.node, spent)
+            draft.pause(token.node, text)
+            draft.error = text
+        case OnBreach.ASK:
+            at_rest = draft.stop_run(token_id, token)
+            open_question(draft, token_id, at_rest, _question(draft, draft.budget, token, spent))
+            await_answers(draft, token_id, at_rest)
+        case _:
+            exhaust(draft, token.node)
+
+
+def exhaust(draft: Draft, node_id: str) -> None:
+    """End an execution that gets no more, at that node."""
+    spent = used_up(draft)
+    assert spent is not None, "it needs more"
+    draft.stop(Status.EXHAUSTED, _text(draft, node_id, spent))
+
+
+def extend(draft: Draft, part: BudgetPart, answer: msgspec.Raw) -> bool:
+    """Give the execution what a person grants; False when that is nothing.
+
+    `answer` fits the part's schema in ANSWER_SCHEMAS: true for as much again, false, or how much.
+    """
+    said, budget = decode_value(answer), draft.budget
+    assert budget is not None, "whoever gives it another one closes the question"
+    if said is False:
+        return False
+    draft.budget = budget.extended(part, budget.limit_of(part) if said is True else said)
+    return True
+
+
+def renew(draft: Draft, budget: Budget) -> None:
+    """Give the execution another budget: whether it may go on is not asked of the old one."""
+    draft.budget = budget
+    for question in draft.state.questions.values():
+        if question.budget is not None:
+            draft.close_questions(question.token)
+
+
+def _text(draft: Draft, node_id: str, spent: Spent) -> str:
+    node = draft.plan.nodes.get(node_id)  # None: a later graph has it no more
+    name = node_id if node is None else node.name
+    return f"{spent.why}, at node {name!r}"
+
+
+def _question(draft: Draft, budget: Budget, token: Token, spent: Spent) -> AskedQuestion:
+    text = bounded_text(_text(draft, token.node, spent))
+    again = f"{budget.limit_of(spent.part)} {_UNITS[spent.part]}"
+    return AskedQuestion(
+        prompt=(
+            f"Execution {draft.accepted.execution_id} cannot go on: {text}. May it? "
+            f"true: with {again} more; a number: with that many more; false: it ends."
+        ),
+        to="",
+        schema=ANSWER_SCHEMAS[spent.part],
+        budget=spent.part,
+    )

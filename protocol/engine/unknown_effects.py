@@ -4,10 +4,9 @@ from typing import Final
 
 from greenroom.protocol.effect_errors import OutcomeUnknown
 from greenroom.protocol.effects import EffectOutcome
-from greenroom.protocol.engine.asking import open_question
 from greenroom.protocol.engine.draft import Draft, parked
 from greenroom.protocol.engine.effects import ANSWER_SCHEMA, CALL_AGAIN, FAIL, HAPPENED, key_of
-from greenroom.protocol.engine.going_on import await_answers
+from greenroom.protocol.engine.opening import await_answers, open_question
 from greenroom.protocol.engine.ticks import NodeErrored
 from greenroom.protocol.execution import Token
 from greenroom.protocol.questions import AskedQuestion
@@ -31,8 +30,8 @@ def ask_about_effects(draft: Draft, token: Token, tick: NodeErrored) -> bool:
     ]
     if not slots:
         return False
-    for number, slot in enumerate(slots, start=draft.state.asked + 1):
-        open_question(draft, number, token_id, token, _question(draft, token, slot))
+    for slot in slots:
+        open_question(draft, token_id, token, _question(draft, token, slot))
     await_answers(draft, token_id, parked(token))
     return True
 

@@ -99,7 +99,7 @@ def _stays(draft: Draft, token_id: int, step: int, ahead: Token, permit: bool) -
         return False
     draft.move(token_id, step, ahead)
     if spent is not None:
-        breach(draft, ahead.node, spent)
+        breach(draft, step, ahead, spent)
     else:
         draft.queue(step, ahead)
     return True

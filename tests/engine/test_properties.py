@@ -45,6 +45,7 @@ EFFECTS = [
     (EffectPolicy.STEP, EffectOutcome.DONE),
 ]
 SAID = ["happened", "call_again", "fail"]
+GRANTED = [False, 2, True, 1]
 LIMITS = [
     {},
     {"timeout_s": 6.0},
@@ -52,6 +53,8 @@ LIMITS = [
     {"budget": Budget(steps=3)},
     {"budget": Budget(steps=4, on_breach="pause")},
     {"budget": Budget(wall_s=6, on_breach="pause")},
+    {"budget": Budget(steps=3, on_breach="ask")},
+    {"budget": Budget(wall_s=3, on_breach="ask")},
 ]
 RESTING = {Status.HELD, Status.PAUSED}
 VALUES = [None, 0, 1, 2, "", "bug", "a bug report", True]
@@ -171,7 +174,10 @@ def fits(run) -> None:
     assert asking == [] or {one.token for one in state.questions.values()} == set(asking)
     assert not state.questions or state.status in {Status.WAITING, *RESTING}
     for one in state.questions.values():
-        assert (state.tokens[one.token].ended is None) == (one.effect is not None)
+        assert (state.tokens[one.token].ended is None) == (one.to == "")
+        assert (one.effect, one.budget) == (None, None) or one.to == ""
+        if one.budget is not None:
+            assert state.budget.used_up(state.node_runs, state.wall_s).part == one.budget
         if one.effect is not None:
             assert state.effects[one.token][one.effect].outcome is EffectOutcome.UNKNOWN
     assert (state.ended_at is not None) == (state.status in TERMINAL)
@@ -216,7 +222,8 @@ def commands_fit(run, transition) -> None:
     kept = transition.cause.tick == "answer" and transition.patch.status is None
     over = run.known.status in SETTLED and not kept
     assert ends == ([Finish(run.known.status)] if over else [])
-    assert not stops or over or transition.cause.error is not None
+    asking = token is not None and token.phase is Phase.ASKING
+    assert not stops or over or asking or transition.cause.error is not None
     assert all(len(one.data or b"") <= EVENT_DATA_BYTES_MAX for one in transition.events)
 
 
@@ -259,6 +266,8 @@ def driver(run_class) -> type:
             asked = self.known.questions.get(number)
             if asked is not None and asked.effect is not None:
                 value = {"outcome": SAID[VALUES.index(value) % 3], "result": value}
+            if asked is not None and asked.budget is not None:
+                value = GRANTED[VALUES.index(value) % 4]
             raw = self.encoded({"n": value})["n"]
             return Answer(number=number, value=raw, digest=b"d", by=None, permit=permit)
 

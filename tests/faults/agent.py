@@ -241,13 +241,14 @@ async def answer_all(runtime: AgentRuntime, wake: asyncio.Event, said: str, reap
         wake.clear()
         for one in runtime.pending_questions():
             if one.assignee != "nobody":
-                append(said, outcome=await runtime.answer(one.id, f"to {one.id}"), answered=one.id)
+                value = 1 if one.budget else f"to {one.id}"
+                append(said, outcome=await runtime.answer(one.id, value), answered=one.id)
                 reaper.reach("answered")
         await wake.wait()
 
 
-def budget_of(steps: int | None) -> Budget | None:
-    return None if steps is None else Budget(steps=steps, on_breach="pause")
+def budget_of(steps: int | None, on_breach: str = "pause") -> Budget | None:
+    return None if steps is None else Budget(steps=steps, on_breach=on_breach)
 
 
 def build(request: dict[str, Any], reaper: Reaper) -> AgentRuntime:
@@ -261,7 +262,7 @@ def build(request: dict[str, Any], reaper: Reaper) -> AgentRuntime:
         isolation_level=request.get("isolation", "synchronized"),
         max_concurrent=request.get("concurrent", 1),
         max_queued=10_000,
-        budget=budget_of(request.get("budget")),
+        budget=budget_of(request.get("budget"), request.get("on_breach", "pause")),
     )
     hook = EntryPointSpec(
         id="hook",

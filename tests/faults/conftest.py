@@ -18,6 +18,7 @@ from greenroom.protocol.execution import Phase, Status
 from greenroom.protocol.goal import Goal, SuccessCriterion
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.isolation import IsolationLevel, StateScope
+from greenroom.protocol.questions import QuestionEnding, question_id
 from greenroom.storage.check import check, verify_pages
 from greenroom.storage.lmdb_store import open_reader
 from greenroom.storage.reader import Reader
@@ -115,6 +116,24 @@ class Place:
 
     def look(self) -> "Found":
         return Found(self.store)
+
+    def endings(self) -> dict[str, QuestionEnding | None]:
+        """How the questions in the store stand, by id; None for an open one."""
+
+        def load(reader: Reader) -> dict[str, QuestionEnding | None]:
+            found = {}
+            for row in reader.executions(limit=100_000):
+                name, number = row.summary.execution_id, 1
+                while (one := reader.question(name, number)) is not None:
+                    found[question_id(name, number)] = one.closing and one.closing.ending
+                    number += 1
+            return found
+
+        reader = open_reader(self.store)
+        try:
+            return reader.read(load)
+        finally:
+            reader.close()
 
 
 class Found:

@@ -20,25 +20,6 @@ def results(place: Any) -> dict[str, tuple[object, object]]:
     return {key: (one["output"], one["path"]) for key, one in place.results().items()}
 
 
-def endings(place: Any) -> dict[str, QuestionEnding | None]:
-    """How the questions in the store stand, by id; None for an open one."""
-
-    def load(reader: Reader) -> dict[str, QuestionEnding | None]:
-        found = {}
-        for execution in INPUTS:
-            number = 1
-            while (one := reader.question(execution, number)) is not None:
-                found[f"{execution}:q{number}"] = one.closing and one.closing.ending
-                number += 1
-        return found
-
-    reader = open_reader(place.store)
-    try:
-        return reader.read(load)
-    finally:
-        reader.close()
-
-
 @pytest.mark.parametrize("point", ["before", "after", "entered", "answered"])
 def test_no_kill_loses_a_question_or_an_answer_or_repeats_a_node(
     new_place: Any, point: str
@@ -60,7 +41,7 @@ def test_no_kill_loses_a_question_or_an_answer_or_repeats_a_node(
         assert place.problems() == [], k
         found = place.look() if place.store.joinpath("data.mdb").exists() else None
         if found is not None:
-            stand = endings(place)
+            stand = place.endings()
             waited += None in stand.values()
             for told in place.heard("answered"):
                 assert stand[told] is QuestionEnding.ANSWERED, f"{point} {k}: an answer was lost"

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from greenroom.protocol.budget import Budget
+from greenroom.protocol.budget import Budget, OnBreach
 from greenroom.protocol.codec import (
     decode_event,
     decode_record,
@@ -128,7 +128,11 @@ RECORDS = {
         plan=b"",
         cause=Cause(tick="answer", node="second"),
         patch=Patch(
-            questions={1: OpenQuestion(token=2, to="ok"), 2: None},
+            questions={
+                1: OpenQuestion(token=2, to="ok"),
+                2: None,
+                3: OpenQuestion(token=2, to="", budget="wall_s"),
+            },
             inbox={1: None, 2: Injected(node="second", value=TEXT)},
         ),
     ),
@@ -278,6 +282,7 @@ def test_every_status_and_every_event_keeps_its_name(golden: Any) -> None:
             "phases": sorted(Phase),
             "events": sorted(EventType),
             "endings": sorted(QuestionEnding),
+            "breaches": sorted(OnBreach),
         },
     )
 

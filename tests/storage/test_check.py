@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
+from greenroom.protocol.budget import Budget
 from greenroom.protocol.codec import encode
 from greenroom.protocol.commit import CursorMove, IdempotencyClaim, StateKey, StateWrite
 from greenroom.protocol.decisions import DecisionMade
-from greenroom.protocol.execution import Ended, Status, Token
+from greenroom.protocol.execution import Ended, Phase, Status, Token
 from greenroom.protocol.questions import (
     Closing,
     OpenQuestion,
@@ -189,6 +191,38 @@ def test_a_summary_that_lies_is_found(store, make) -> None:
 
     store._change(lie)
     assert check(store) == ["execution e1: its journal says queued, its summary paused"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "ended", "problem"),
+    [
+        (Budget(steps=2, on_breach="ask"), None, None),
+        (Budget(steps=3, on_breach="ask"), None, "is about a budget that is not used up"),
+        (Budget(wall_s=1, on_breach="ask"), None, "is about a budget that is not used up"),
+        (None, None, "is about a budget that is not used up"),
+        (Budget(steps=2, on_breach="ask"), Ended(), "is about a budget that is not used up"),
+    ],
+)
+def test_a_question_about_a_budget_is_open_while_that_is_used_up(
+    make, budget: Budget | None, ended: Ended | None, problem: str | None
+) -> None:
+    token = Token(node="ask", phase=Phase.ASKING, ended=ended)
+    asked = make.accept(
+        "e3",
+        status=Status.WAITING,
+        patch={
+            "tokens": {1: token},
+            "questions": {1: OpenQuestion(token=1, to="", budget="steps")},
+            "budget": budget,
+            "node_runs": 2,
+            "wall_s": 1.0,
+        },
+        questions=(QuestionChange(number=1, record=replace(RECORD, to="", budget="steps")),),
+    )
+    store = MemoryStore()
+    store.commit([asked], make.now)
+    found = check(store)
+    assert found == ([] if problem is None else [f"execution e3: question 1 {problem}"])
 
 
 def test_the_report_is_bounded(store) -> None:

@@ -51,5 +51,6 @@ def check_fit(state: ExecutionState) -> None:
         assert not state.questions
     for token in state.tokens.values():
         if token.phase in (Phase.SLEEPING, Phase.ASKING):
-            assert token.ended is not None
+            about_budget = any(one.budget for one in state.questions.values())
+            assert (token.ended is None) == about_budget
     assert state.steps == sum(state.visits.values()) or state.rewinds

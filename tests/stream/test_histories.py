@@ -97,6 +97,7 @@ WAYS = st.sampled_from(["review", "again", "quick", "nowhere"])
 LIMITED = [Budget(steps=3, on_breach=one) for one in OnBreach]
 TIMED = [Budget(wall_s=6.0, on_breach=one) for one in OnBreach]
 BUDGETS = [None, None, *LIMITED, *TIMED]
+GRANTED = {"review": True, "again": 1, "quick": 2, "nowhere": False}
 POLICIES = st.sampled_from(list(EffectPolicy))
 RESTING = (Status.WAITING, Status.PAUSED, Status.HELD, *TERMINAL)
 
@@ -292,10 +293,9 @@ class Histories(RuleBasedStateMachine):
     @rule(data=st.data(), way=WAYS, permit=st.booleans())
     def answer(self, data: st.DataObject, way: str, permit: bool) -> None:
         live = self.one(data)
-        for number in list(live.state.questions)[:1]:
-            tick = Answer(
-                number=number, value=encoded(way), digest=b"digest", by=None, permit=permit
-            )
+        for number, question in list(live.state.questions.items())[:1]:
+            value = encoded(way if question.to else GRANTED[way])
+            tick = Answer(number=number, value=value, digest=b"digest", by=None, permit=permit)
             assert self.tick(live, tick)
             assert not self.tick(live, tick), "an answer counts once"
 

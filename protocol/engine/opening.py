@@ -1,0 +1,74 @@
+"""Opening questions to people, and waiting for their answers."""
+
+from typing import Final
+
+import msgspec
+
+from greenroom.protocol.engine.draft import Draft
+from greenroom.protocol.engine.text import bounded_text
+from greenroom.protocol.events import EventType
+from greenroom.protocol.execution import Phase, Token
+from greenroom.protocol.questions import (
+    AskedQuestion,
+    OpenQuestion,
+    QuestionChange,
+    QuestionRecord,
+    question_id,
+)
+
+_REQUESTED: Final = EventType.CLIENT_INPUT_REQUESTED.value
+_TEXT_CHARS: Final = 500  # of each text of an event
+
+
+def open_question(draft: Draft, token_id: int, token: Token, question: AskedQuestion) -> int:
+    """Open the execution's next question, about the token's node; return its number."""
+    accepted = draft.accepted
+    number = max((draft.state.asked, *draft.questions)) + 1
+    record = QuestionRecord(
+        execution_id=accepted.execution_id,
+        entry_point=accepted.entry_point,
+        node=token.node,
+        visit=token.visit,
+        prompt=question.prompt,
+        to=question.to,
+        asked_at=draft.now,
+        schema=question.schema,
+        assignee=question.assignee,
+        effect=question.effect,
+        budget=question.budget,
+        deadline=question.deadline,
+        default=question.default,
+    )
+    draft.questions[number] = OpenQuestion(
+        token=token_id,
+        to=question.to,
+        effect=question.effect,
+        budget=question.budget,
+        deadline=question.deadline,
+        default=question.default,
+    )
+    draft.question_changes.append(QuestionChange(number=number, record=record))
+    data = {
+        "question_id": question_id(accepted.execution_id, number),
+        "prompt": shown(question.prompt),
+        "to": shown(question.to),
+        "assignee": question.assignee,
+        "deadline": question.deadline,
+    }
+    if question.effect is not None:
+        data["effect"] = question.effect
+    if question.budget is not None:
+        data["budget"] = question.budget
+    draft.event(_REQUESTED, token.node, data)
+    return number
+
+
+def await_answers(draft: Draft, token_id: int, token: Token) -> None:
+    """Let the token wait for the answers to what was asked about its node, without a permit."""
+    draft.tokens[token_id] = msgspec.structs.replace(token, phase=Phase.ASKING)
+    draft.wait(token.node, None)
+
+
+def shown(text: str) -> str:
+    """Return as much of a question's text as its events hold."""
+    return bounded_text(text, _TEXT_CHARS)
