@@ -72,10 +72,13 @@ class OpenQuestion(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw
 
 
 class Injected(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Input that is kept for a node until it asks."""
+    """Input that is kept for a node until it asks. `request` is the sender's own name for it: the
+    same request that comes again is kept once.
+    """
 
     node: str
     value: msgspec.Raw
+    request: str
 
 
 class QuestionRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):

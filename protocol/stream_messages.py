@@ -150,12 +150,13 @@ class AnswerQuestion(Message, frozen=True, tag="answer_question"):
 
 class InjectInput(Message, frozen=True, tag="inject_input"):
     """Asked: True after the commit that keeps the input, False when that cannot be done: a question
-    of the node is open, or it is not busy, or there is no room.
+    of the node is open, or it is not busy, or there is no room, or this request is kept already.
     """
 
     execution_id: str
     node: str
     value: msgspec.Raw
+    request: str
 
 
 class AtNode(Message, frozen=True, tag="at_node"):

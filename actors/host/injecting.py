@@ -3,12 +3,13 @@
 from typing import Any
 
 from msgspec import Raw
+from uuid_utils import uuid4
 
 from greenroom.actors.host.assembly import Assembly
 from greenroom.actors.host.pausing import served_by
 from greenroom.actors.host.questions import answer
 from greenroom.actors.host.waiting import wish
-from greenroom.protocol.engine.injecting import Reception, reception
+from greenroom.protocol.engine.injecting import Reception, is_kept, reception
 from greenroom.protocol.errors import StreamUnavailable
 from greenroom.protocol.execution import ExecutionState
 from greenroom.protocol.ids import validate_id
@@ -35,7 +36,7 @@ async def inject(
             raise AmbiguousInput(node_id, found)
         (execution_id,) = found
     entry_point = served_by(assembly, execution_id)
-    message = InjectInput(execution_id=execution_id, node=node_id, value=value)
+    message = InjectInput(execution_id=execution_id, node=node_id, value=value, request=uuid4().hex)
     for _ in range(INJECT_TRIES_MAX):
         # Each round that changes nothing means that the execution has moved on meanwhile.
         asked = _open_question(assembly, execution_id, node_id)
@@ -46,6 +47,8 @@ async def inject(
         if await wish(assembly, entry_point, message):
             return InjectionOutcome.KEPT
         state = _state(assembly, execution_id)
+        if state is not None and is_kept(state, message.request):
+            return InjectionOutcome.KEPT
         can = Reception.NOBODY if state is None else reception(state, node_id, len(value))
         if can is Reception.FULL:
             raise InboxFull(execution_id, node_id)

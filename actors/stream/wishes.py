@@ -49,4 +49,4 @@ def tick_of_wish(
             number, value, digest = wish.number, wish.value, wish.digest
             return Answer(number=number, value=value, digest=digest, by=wish.by, permit=permit)
         case InjectInput():
-            return Inject(node=wish.node, value=wish.value)
+            return Inject(node=wish.node, value=wish.value, request=wish.request)

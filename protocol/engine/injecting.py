@@ -39,12 +39,24 @@ def reception(state: ExecutionState, node: str, size: int) -> Reception:
     return Reception.KEEP
 
 
+def is_kept(state: ExecutionState, request: str) -> bool:
+    """Say whether the input of that request waits for its node to ask."""
+    return any(one.request == request for one in state.inbox.values())
+
+
 def inject(plan: Plan, state: ExecutionState, tick: Inject, now: float) -> Transition | None:
-    """Keep the input until the node asks; None when that is not what can be done with it now."""
-    if reception(state, tick.node, len(tick.value)) is not Reception.KEEP:
+    """Keep the input until the node asks; None when that is not what can be done with it now, or
+    when it is kept already: a crash between commit and answer brings the same request again.
+    """
+    if (
+        is_kept(state, tick.request)
+        or reception(state, tick.node, len(tick.value)) is not Reception.KEEP
+    ):
         return None
     draft = Draft(plan, state, now)
-    draft.inbox[state.injected + 1] = Injected(node=tick.node, value=tick.value)
+    draft.inbox[state.injected + 1] = Injected(
+        node=tick.node, value=tick.value, request=tick.request
+    )
     return draft.finish(Cause(tick="inject", node=tick.node))
 
 

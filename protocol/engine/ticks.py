@@ -136,10 +136,11 @@ class Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Inject(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Input came for a node that may be busy."""
+    """Input came for a node that may be busy; `request` tells one input from another."""
 
     node: str
     value: msgspec.Raw
+    request: str
 
 
 class Rewind(msgspec.Struct, frozen=True, gc=False):

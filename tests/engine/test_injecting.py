@@ -21,8 +21,9 @@ def fits(schema: Any, value: Any) -> bool:
     return isinstance(decode_value(value), int)
 
 
-def inject(run: Any, value: object, node: str = "ask") -> Any:
-    return run.tick(Inject(node=node, value=run.encoded({"x": value})["x"]))
+def inject(run: Any, value: object, node: str = "ask", request: str | None = None) -> Any:
+    request = f"request {run.known.seq}" if request is None else request
+    return run.tick(Inject(node=node, value=run.encoded({"x": value})["x"], request=request))
 
 
 def ask(run: Any, *keys: str, schema: Any = None) -> Any:
@@ -102,3 +103,12 @@ def test_what_is_kept_is_bounded(start: Any, value: str) -> None:
         kept += 1
     assert kept == (INBOX_MAX if len(value) == 1 else 9)
     assert reception(run.known, "ask", len(value)) is Reception.FULL
+
+
+def test_the_same_request_is_kept_once(start: Any) -> None:
+    """A crash between its commit and its answer brings it again."""
+    run = start(["ask"])
+    assert inject(run, 1, request="one") is not None
+    assert inject(run, 1, request="one") is None
+    assert inject(run, 1, request="another") is not None
+    assert len(run.known.inbox) == 2

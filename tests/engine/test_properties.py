@@ -133,7 +133,8 @@ def choose(run, number: int) -> Tick:
         until = run.now + 3 if detail % 2 else None
         return run.success({"n": value}, until, *("n", "m")[: detail % 3])
     if kind == 8 and detail % 2:
-        return Inject(node=token.node, value=run.encoded({"n": value})["n"])
+        content = run.encoded({"n": value})["n"]
+        return Inject(node=token.node, value=content, request=f"request {run.known.seq}")
     if kind < 9:
         return NodeErrored(token_id, visit, attempt, "broken", ("E",), 1, detail % 4 != 0)
     if kind in (14, 16):

@@ -131,7 +131,7 @@ STREAM: dict[str, stream_messages.StreamMessage] = {
         execution_id="execution-1", number=2, value=ONE, digest=b"digest", by="ada"
     ),
     "inject_input": stream_messages.InjectInput(
-        execution_id="execution-1", node="first", value=ONE
+        execution_id="execution-1", node="first", value=ONE, request="r1"
     ),
     "at_node": stream_messages.AtNode(node="first"),
     "cancel_execution": stream_messages.CancelExecution(execution_id="execution-1"),

@@ -133,7 +133,7 @@ RECORDS = {
                 2: None,
                 3: OpenQuestion(token=2, to="", budget="wall_s"),
             },
-            inbox={1: None, 2: Injected(node="second", value=TEXT)},
+            inbox={1: None, 2: Injected(node="second", value=TEXT, request="r2")},
         ),
     ),
     "end": JournalRecord(
@@ -216,7 +216,7 @@ STATES = {
         latency_ms=55,
         questions={4: OpenQuestion(token=3, to="ok")},
         asked=5,
-        inbox={2: Injected(node="second", value=TEXT)},
+        inbox={2: Injected(node="second", value=TEXT, request="r2")},
         injected=2,
     ),
 }

@@ -7,6 +7,7 @@ import pytest
 
 import greenroom
 from greenroom import AmbiguousInput, InboxFull, InjectionOutcome, InvalidAnswer, Status
+from greenroom.actors.stream import steps
 from greenroom.protocol.limits import INBOX_MAX
 from greenroom.protocol.stream_messages import AtNode
 
@@ -180,4 +181,30 @@ async def test_input_finds_a_node_that_ends_while_it_is_looked_for(
             patched.setitem(refs, "main", Late())
             outcome = await runtime.inject_input("talk", "hello")
         assert outcome is InjectionOutcome.ANSWERED
+        assert await _ended(runtime, execution) == "you said hello"
+
+
+@pytest.mark.asyncio
+async def test_a_stream_that_crashes_before_its_answer_keeps_the_input_once(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit is durable, nobody was told, and the next instance gets the same message."""
+    known, planted = steps.apply, [True]
+
+    def broken(state: Any, patch: Any, seq: int) -> Any:
+        if patch.inbox and planted:
+            planted.clear()
+            raise ZeroDivisionError("planted")
+        return known(state, patch, seq)
+
+    monkeypatch.setattr(steps, "apply", broken)
+    async with talk.runtime() as runtime:
+        execution = await runtime.trigger("main")
+        await talk.gate.came()
+        assert await runtime.inject_input("talk", "hello", execution) is InjectionOutcome.KEPT
+        assert planted == []
+        store = runtime._assembly.store
+        ordinal = store.read(lambda reader: reader.execution(execution)).ordinal
+        assert len(store.read(lambda reader: reader.load_state(ordinal)).inbox) == 1
+        talk.gate.open()
         assert await _ended(runtime, execution) == "you said hello"

@@ -252,7 +252,10 @@ class Histories(RuleBasedStateMachine):
     def inject(self, data: st.DataObject, way: str) -> None:
         live = self.one(data)
         for token in list(live.state.tokens.values()):
-            self.tick(live, Inject(node=token.node, value=encoded(way)))
+            request = f"request {self.commits}"
+            tick = Inject(node=token.node, value=encoded(way), request=request)
+            if self.tick(live, tick):
+                assert not self.tick(live, tick), "the same input is kept once"
 
     @rule(data=st.data(), retryable=st.booleans())
     def fail(self, data: st.DataObject, retryable: bool) -> None:
