@@ -195,7 +195,7 @@ async def test_twenty_thousand_triggers_against_a_full_queue_cost_nearly_nothing
     lab: Any, new_gate: Any
 ) -> None:
     """B26. How late a ticker on the host's loop is, over how late it is while nothing happens:
-    the machine may be busy with others, so one of five floods must be on time.
+    the machine may be busy with others, so one of fifteen floods must be on time.
     """
     gate = new_gate()
     async with lab.runtime(
@@ -204,7 +204,7 @@ async def test_twenty_thousand_triggers_against_a_full_queue_cost_nearly_nothing
         accepted, _ = await _flood(runtime, 1_000)  # fills the queue, and warms everything up
         assert len(accepted) == 504
         late_s = []
-        for _ in range(5):
+        for _ in range(15):
             idle = await _idle_lag()
             over = asyncio.Event()
             ticker = asyncio.ensure_future(_lags(over))
