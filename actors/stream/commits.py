@@ -1,6 +1,7 @@
 """From a transition to a commit: encode each part once."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -73,7 +74,8 @@ class CommitMaker:
             events[:0] = [NewEvent(body) for body in trigger.events]
         if result is not None and (result.events or result.writes):
             events[:0] = self._of_node(live, result, now)
-        return Commit(
+        # No more than 15 keywords: from there on Python builds a dict for the call first.
+        commit = Commit(
             commit_id=commit_id,
             stream=self._stream,
             incarnation=self._incarnation,
@@ -84,15 +86,18 @@ class CommitMaker:
             summary=_summary(live, transition, now),
             snapshot=_snapshot(live, transition),
             events=tuple(events),
-            idempotency=() if trigger is None else _claims(trigger, now),
             reads=() if result is None else result.reads,
             writes=() if result is None else result.writes,
-            cursor=None if trigger is None else trigger.cursor,
             notes=() if result is None else result.notes,
             timer=timer_move(live.state, transition.patch),
-            naming=names_of(self._checkpoints, live.state, transition, now),
             questions=transition.questions,
         )
+        seldom: dict[str, Any] = {}
+        if trigger is not None:
+            seldom.update(idempotency=_claims(trigger, now), cursor=trigger.cursor)
+        if self._checkpoints is not None:
+            seldom["naming"] = names_of(self._checkpoints, live.state, transition, now)
+        return replace(commit, **seldom) if seldom else commit
 
     def deletion(self, commit_id: int, live: Live) -> Commit:
         """The commit by which a settled execution leaves the store."""

@@ -293,6 +293,28 @@ class Draft:
         since = self.state.active_at
         return 0.0 if since is None or self.active_unknown else max(0.0, self.now - since)
 
+    def _seldom(self) -> dict[str, Any]:
+        """What few patches hold: of effects, questions, kept input, checks, time and budgets."""
+        state, budget = self.state, self.budget
+        found: dict[str, Any] = {}
+        if self.effects:
+            found["effects"] = self.effects
+        if self.questions:
+            found["questions"] = self.questions
+        if self.inbox:
+            found["inbox"] = self.inbox
+        if self.violated is not None:
+            found["violated"] = self.violated
+        if budget is not None:
+            found.update(node_runs=self.node_runs, wall_s=self.ran_s())
+            if budget is not state.budget:
+                found["budget"] = budget
+        if counts_time(self.accepted.timeout_s, budget):
+            ran_s = 0.0 if self.active_from_zero else state.active_s + self.ran_s()
+            found["active_s"] = ran_s
+            found["active_at"] = self.now if self.status is Status.RUNNING else None
+        return found
+
     def finish(self, cause: Cause, accepted: Accepted | None = None) -> Transition:
         """Return what was collected."""
         state = self.state
@@ -300,39 +322,30 @@ class Draft:
         # A resumed execution may end at once as it had ended before: that is an end of its own.
         began = accepted is not None or self.run is not None
         changed = began or status is not state.status
-        active_s = active_at = None
-        if counts_time(self.accepted.timeout_s, self.budget):
-            active_s = 0.0 if self.active_from_zero else state.active_s + self.ran_s()
-            active_at = self.now if status is Status.RUNNING else None
         if state.questions and status in TERMINAL:
             self.close_questions()
+        # Python builds a dict for a call with more than 15 keywords, which would cost every step
+        # three times as much as the rest of this.
+        patch = Patch(
+            accepted=accepted,
+            status=status if changed else None,
+            tokens=self.tokens,
+            memory=self.memory,
+            visits=self.visits,
+            path=tuple(self.path),
+            steps=self.steps,
+            retries=self.retries,
+            failures=self.failures,
+            latency_ms=self.latency_ms,
+            run=self.run,
+            error=self.error,
+            clear_error=self.clear_error,
+            started_at=self.started_at,
+            ended_at=self.now if changed and status in TERMINAL else None,
+        )
+        seldom = self._seldom()
         return Transition(
-            Patch(
-                accepted=accepted,
-                status=status if changed else None,
-                tokens=self.tokens,
-                memory=self.memory,
-                visits=self.visits,
-                path=tuple(self.path),
-                steps=self.steps,
-                retries=self.retries,
-                failures=self.failures,
-                latency_ms=self.latency_ms,
-                effects=self.effects,
-                run=self.run,
-                error=self.error,
-                clear_error=self.clear_error,
-                started_at=self.started_at,
-                active_s=active_s,
-                active_at=active_at,
-                ended_at=self.now if changed and status in TERMINAL else None,
-                violated=self.violated,
-                questions=self.questions,
-                inbox=self.inbox,
-                node_runs=0 if self.budget is None else self.node_runs,
-                wall_s=0.0 if self.budget is None else self.ran_s(),
-                budget=None if self.budget is state.budget else self.budget,
-            ),
+            msgspec.structs.replace(patch, **seldom) if seldom else patch,
             cause,
             tuple(self.commands),
             tuple(self.events),

@@ -20,11 +20,23 @@ def due_at(state: ExecutionState) -> float | None:
     """Return when the first thing comes due of an execution (wall UTC seconds), None for never."""
     if state.status in TERMINAL:
         return None
-    times = [state.accepted.deadline, _out_of_time_at(state), budget_ends_at(state)]
-    times += [token_due(token) for token in state.tokens.values()]
+    first = state.accepted.deadline
+    if state.active_at is not None:
+        first = _earlier(first, _out_of_time_at(state))
+        first = _earlier(first, budget_ends_at(state))
+    for token in state.tokens.values():
+        if token.due is not None:
+            first = _earlier(first, token_due(token))
     if state.questions and state.status is Status.WAITING:
-        times += [one.deadline for one in state.questions.values()]
-    return min((due for due in times if due is not None), default=None)
+        for question in state.questions.values():
+            first = _earlier(first, question.deadline)
+    return first
+
+
+def _earlier(one: float | None, other: float | None) -> float | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
 
 
 def token_due(token: Token) -> float | None:

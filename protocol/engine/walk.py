@@ -55,7 +55,8 @@ def enter(
             return
         skipped = bool(node.visits_max) and visit > node.visits_max
         runs = node.function is not None and not skipped
-        if runs and _stays(draft, token_id, step, Token(node=node_id, visit=visit), permit):
+        may_stay = draft.budget is not None or not permit
+        if runs and may_stay and _stays(draft, token_id, step, node_id, visit, permit):
             return
         draft.visits[node_id] = visit
         draft.steps += 1
@@ -92,11 +93,12 @@ def enter(
     draft.stop(Status.EXHAUSTED, _CIRCLE)
 
 
-def _stays(draft: Draft, token_id: int, step: int, ahead: Token, permit: bool) -> bool:
+def _stays(draft: Draft, token_id: int, step: int, node_id: str, visit: int, permit: bool) -> bool:
     """Whether the token stays before a node that is to run: for want of budget, or of a permit."""
     spent = used_up(draft)
     if spent is None and permit:
         return False
+    ahead = Token(node=node_id, visit=visit)
     draft.move(token_id, step, ahead)
     if spent is not None:
         breach(draft, step, ahead, spent)
