@@ -5,19 +5,14 @@ Points to be killed at, besides "before" and "after" the k-th commit: "inside" t
 outside, before it is made, "called", after it, and "answered", after the k-th answer to a question.
 """
 
-from pathlib import Path
 from typing import Any
 
 from agent import Reaper, append, main
+from small_agent import Outside, make_runtime, tell
 
-from greenroom.actors.host.runtime import AgentRuntime
 from greenroom.actors.nodes.context import NodeContext
-from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.events import EventType
-from greenroom.protocol.goal import Goal
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
-from greenroom.storage.lmdb_store import open_store
-from greenroom.storage.store import Store, StoreOptions
 
 NAP_S = 0.2
 BACKOFF_S = 1.0  # from here on a backoff is a wait: it holds no permit
@@ -52,11 +47,8 @@ GRAPH = GraphSpec(
 )
 
 
-class Functions:
+class Functions(Outside):
     """The nodes' callables, and the outside that they call."""
-
-    def __init__(self, request: dict[str, Any], reaper: Reaper) -> None:
-        self._ledger, self._reaper = request["ledger"], reaper
 
     def by_name(self) -> dict[str, Any]:
         return {node.id: getattr(self, node.id) for node in GRAPH.nodes}
@@ -64,21 +56,12 @@ class Functions:
     def _enter(self, ctx: NodeContext) -> None:
         append(self._ledger, node=ctx.node_id, visit=ctx.visit, attempt=ctx.attempt)
 
-    def _call(self, name: str, idempotency_key: str) -> str:
-        self._reaper.reach("inside")
-        append(self._ledger, call=name, key=idempotency_key)
-        self._reaper.reach("called")
-        return f"{name} was called"
-
-    async def _call_async(self, name: str, idempotency_key: str) -> str:
-        return self._call(name, idempotency_key)
-
     async def order(self, ctx: NodeContext) -> Any:
         self._enter(ctx)
         seen = [
-            await ctx.step("look", self._call_async, "look"),
-            await ctx.effect("mail", self._call, "mail", policy="repeat"),
-            await ctx.effect("pay", self._call_async, "pay", policy="idempotent"),
+            await ctx.step("look", self.call_async, "look"),
+            await ctx.effect("mail", self.call, "mail", policy="repeat"),
+            await ctx.effect("pay", self.call_async, "pay", policy="idempotent"),
         ]
         if ctx.attempt == 1:
             raise ConnectionError("try again")
@@ -97,7 +80,7 @@ class Functions:
 
     def ship(self, ctx: NodeContext) -> Any:
         self._enter(ctx)
-        return {"sent_by": ctx.effect_sync("ship", self._call, "ship", policy="once")}
+        return {"sent_by": ctx.effect_sync("ship", self.call, "ship", policy="once")}
 
     def doubt(self, ctx: NodeContext) -> Any:
         self._enter(ctx)
@@ -111,17 +94,8 @@ class Functions:
 async def serve(request: dict[str, Any], reaper: Reaper) -> None:
     """Trigger one execution, or find it, answer what it asks, and tell how it ended."""
 
-    def factory(path: Path, options: StoreOptions) -> Store:
-        return open_store(path, options=options, failpoint=reaper.reach)
-
-    runtime = AgentRuntime(
-        GRAPH,
-        Goal(id="goal"),
-        request["store"],
-        functions=Functions(request, reaper).by_name(),
-        store_factory=factory,
-    )
-    runtime.register_entry_point(EntryPointSpec(id="ep", entry_node="order"))
+    functions = Functions(request, reaper).by_name()
+    runtime = make_runtime(GRAPH, request, reaper, functions)
     said = request["said"]
 
     async def answer(question: str) -> None:
@@ -138,14 +112,7 @@ async def serve(request: dict[str, Any], reaper: Reaper) -> None:
             await answer(one.id)
         execution = await runtime.trigger("ep", {}, execution_id="e")
         result = await runtime.wait_for_completion(execution, timeout=20)
-        assert result is not None
-        append(
-            said,
-            execution="e",
-            status=result.status.value,
-            output=result.output,
-            path=result.path,
-        )
+        tell(request, result)
     append(said, passed=reaper.passed)
 
 

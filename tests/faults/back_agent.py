@@ -5,19 +5,14 @@ Every run of a node enters the ledger, with its idempotency key. Points to be ki
 "before" and "after" the k-th commit: "inside" the k-th node run, "back" after the k-th way back.
 """
 
-from pathlib import Path
 from typing import Any
 
 from agent import Reaper, append, main
+from small_agent import make_runtime, tell
 
-from greenroom.actors.host.runtime import AgentRuntime
 from greenroom.actors.nodes.context import NodeContext
 from greenroom.protocol.checkpoint import CheckpointConfig
-from greenroom.protocol.entry_point import EntryPointSpec
-from greenroom.protocol.goal import Goal
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
-from greenroom.storage.lmdb_store import open_store
-from greenroom.storage.store import Store, StoreOptions
 
 NODES = ("first", "second", "third")
 GRAPH = GraphSpec(
@@ -35,23 +30,13 @@ GRAPH = GraphSpec(
 async def serve(request: dict[str, Any], reaper: Reaper) -> None:
     """Trigger one execution, or find it, and take it back unless that was done already."""
 
-    def factory(path: Path, options: StoreOptions) -> Store:
-        return open_store(path, options=options, failpoint=reaper.reach)
-
     async def note(ctx: NodeContext) -> str:
         append(request["ledger"], node=ctx.node_id, key=ctx.idempotency_key)
         reaper.reach("inside")
         return ctx.idempotency_key
 
-    runtime = AgentRuntime(
-        GRAPH,
-        Goal(id="goal"),
-        request["store"],
-        checkpoint_config=CheckpointConfig(),
-        functions=dict.fromkeys(NODES, note),
-        store_factory=factory,
-    )
-    runtime.register_entry_point(EntryPointSpec(id="ep", entry_node="first"))
+    functions = dict.fromkeys(NODES, note)
+    runtime = make_runtime(GRAPH, request, reaper, functions, checkpoint_config=CheckpointConfig())
     said = request["said"]
     async with runtime:
         await runtime.trigger("ep", {"given": 1}, execution_id="e")
@@ -59,20 +44,16 @@ async def serve(request: dict[str, Any], reaper: Reaper) -> None:
         session = runtime.get_session("e")
         assert session is not None
         if not session.rewinds:
-            names = runtime.list_checkpoints("e", "node_complete")
-            await runtime.resume("e", {"given": 2}, names[-1].checkpoint_id)
+            ends = runtime.list_checkpoints("e", "node_complete")
+            await runtime.resume("e", {"given": 2}, ends[-1].checkpoint_id)
             append(said, went_back=True)
             reaper.reach("back")
         result = await runtime.wait_for_completion("e", timeout=20)
         session = runtime.get_session("e")
-        assert result is not None
         assert session is not None
-        append(
-            said,
-            execution="e",
-            status=result.status.value,
-            output=result.output,
-            path=result.path,
+        tell(
+            request,
+            result,
             rewinds=session.rewinds,
             names=[one.checkpoint_id for one in runtime.list_checkpoints("e")],
         )

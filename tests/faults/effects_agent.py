@@ -4,18 +4,13 @@ Every call that reaches the outside enters the ledger. Points to be killed at, b
 "after" the k-th commit: "inside" the k-th call, before it is made, and "called", after it.
 """
 
-from pathlib import Path
 from typing import Any
 
 from agent import Reaper, append, main
+from small_agent import Outside, make_runtime, tell
 
-from greenroom.actors.host.runtime import AgentRuntime
 from greenroom.actors.nodes.context import NodeContext
-from greenroom.protocol.entry_point import EntryPointSpec
-from greenroom.protocol.goal import Goal
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
-from greenroom.storage.lmdb_store import open_store
-from greenroom.storage.store import Store, StoreOptions
 
 GRAPH = GraphSpec(
     id="graph",
@@ -37,31 +32,22 @@ GRAPH = GraphSpec(
 )
 
 
-class Functions:
+class Functions(Outside):
     """The nodes' callables, and the outside that they call."""
 
     def __init__(self, request: dict[str, Any], reaper: Reaper) -> None:
-        self._ledger, self._reaper = request["ledger"], reaper
+        super().__init__(request, reaper)
         self._on_unknown = "ask" if request.get("ask") else "fail"
 
     def by_name(self) -> dict[str, Any]:
         return {node.id: getattr(self, node.id) for node in GRAPH.nodes}
 
-    def _call(self, name: str, idempotency_key: str) -> str:
-        self._reaper.reach("inside")
-        append(self._ledger, call=name, key=idempotency_key)
-        self._reaper.reach("called")
-        return f"{name} was called"
-
-    async def _call_async(self, name: str, idempotency_key: str) -> str:
-        return self._call(name, idempotency_key)
-
     async def order(self, ctx: NodeContext) -> Any:
         """A step, an effect that is repeated, and an idempotent one; the first run fails."""
         seen = [
-            await ctx.step("look", self._call_async, "look"),
-            await ctx.effect("mail", self._call, "mail", policy="repeat"),
-            await ctx.effect("pay", self._call_async, "pay", policy="idempotent"),
+            await ctx.step("look", self.call_async, "look"),
+            await ctx.effect("mail", self.call, "mail", policy="repeat"),
+            await ctx.effect("pay", self.call_async, "pay", policy="idempotent"),
         ]
         if ctx.attempt == 1:
             raise ConnectionError("try again")
@@ -69,7 +55,7 @@ class Functions:
 
     def send(self, ctx: NodeContext, receipt: list[str]) -> Any:
         unknown = self._on_unknown
-        by = ctx.effect_sync("ship", self._call, "ship", policy="once", on_unknown=unknown)
+        by = ctx.effect_sync("ship", self.call, "ship", policy="once", on_unknown=unknown)
         return {"sent_by": by}
 
     async def ask(self) -> Any:
@@ -82,17 +68,8 @@ class Functions:
 async def serve(request: dict[str, Any], reaper: Reaper) -> None:
     """Trigger one execution, or find it, and tell how it ended."""
 
-    def factory(path: Path, options: StoreOptions) -> Store:
-        return open_store(path, options=options, failpoint=reaper.reach)
-
-    runtime = AgentRuntime(
-        GRAPH,
-        Goal(id="goal"),
-        request["store"],
-        functions=Functions(request, reaper).by_name(),
-        store_factory=factory,
-    )
-    runtime.register_entry_point(EntryPointSpec(id="ep", entry_node="order"))
+    functions = Functions(request, reaper).by_name()
+    runtime = make_runtime(GRAPH, request, reaper, functions)
     said = request["said"]
 
     async def answer(_: Any = None) -> None:
@@ -104,16 +81,8 @@ async def serve(request: dict[str, Any], reaper: Reaper) -> None:
         await answer()  # what a process asked that is gone
         execution = await runtime.trigger("ep", {}, execution_id="e")
         result = await runtime.wait_for_completion(execution, timeout=20)
-        assert result is not None
         told = runtime.event_bus.get_history("outcome_unknown")
-        append(
-            said,
-            execution="e",
-            status=result.status.value,
-            output=result.output,
-            path=result.path,
-            unknown=[one.data["key"] for one in told],
-        )
+        tell(request, result, unknown=[one.data["key"] for one in told])
     append(said, passed=reaper.passed)
 
 
