@@ -11,11 +11,15 @@ from greenroom.protocol.limits import (
     CONCURRENT_MAX,
     EVENT_HISTORY_DEFAULT,
     EVENT_HISTORY_MAX,
+    EVENT_LOG_DEFAULT,
+    EVENT_LOG_MAX,
+    EVENT_LOG_MIN,
+    EVENT_LOG_TTL_S_MIN,
     EXECUTION_RESULTS_DEFAULT,
     EXECUTION_RESULTS_MAX,
-    RESULT_TTL_S_MAX,
     SHUTDOWN_TIMEOUT_S_DEFAULT,
     SHUTDOWN_TIMEOUT_S_MAX,
+    TTL_S_MAX,
     WEBHOOK_BODY_BYTES_DEFAULT,
     WEBHOOK_BODY_BYTES_MAX,
     WEBHOOK_PORT_DEFAULT,
@@ -89,10 +93,13 @@ class AgentRuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     `max_concurrent_executions`: over all entry points. `max_history`: how many events
     `get_history` looks back over. `execution_result_max`: finished executions of one entry point
     whose outputs are kept. `execution_result_ttl_seconds`: how long after its end an execution is
-    kept; it leaves within a tenth of that, and a minute at most. The webhook server starts only
-    with routes; port 0 takes a free one. `webhook_routes` takes WebhookRoute or dicts
-    with its fields; `routes` is the converted form. `shutdown_timeout_s`: how long `stop()` waits
-    for nodes in flight. `uvloop`: run nodes on uvloop (needs the extra of that name).
+    kept; it leaves within a tenth of that, and a minute at most. `event_log_max` and
+    `event_log_ttl_seconds`: how many events the log keeps, and how long; what was committed last
+    stays, and so does what an event-driven entry point or the goal's progress has not read yet.
+    The webhook server starts only with routes; port 0 takes a free one. `webhook_routes` takes
+    WebhookRoute or dicts with its fields; `routes` is the converted form. `shutdown_timeout_s`: how
+    long `stop()` waits for nodes in flight. `uvloop`: run nodes on uvloop (needs the extra of that
+    name).
 
     Raises InvalidConfig when constructed with values that cannot be used.
     """
@@ -101,6 +108,8 @@ class AgentRuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_history: int = EVENT_HISTORY_DEFAULT
     execution_result_max: int = EXECUTION_RESULTS_DEFAULT
     execution_result_ttl_seconds: float | None = None
+    event_log_max: int = EVENT_LOG_DEFAULT
+    event_log_ttl_seconds: float | None = None
     webhook_host: str = "127.0.0.1"
     webhook_port: int = WEBHOOK_PORT_DEFAULT
     webhook_routes: list[Any] = []
@@ -114,13 +123,9 @@ class AgentRuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
         )
         check_integer("max_history", self.max_history, 0, EVENT_HISTORY_MAX)
         check_integer("execution_result_max", self.execution_result_max, 1, EXECUTION_RESULTS_MAX)
-        if self.execution_result_ttl_seconds is not None:
-            check_number(
-                "execution_result_ttl_seconds",
-                self.execution_result_ttl_seconds,
-                0,
-                RESULT_TTL_S_MAX,
-            )
+        _check_age("execution_result_ttl_seconds", self.execution_result_ttl_seconds, 0)
+        check_integer("event_log_max", self.event_log_max, EVENT_LOG_MIN, EVENT_LOG_MAX)
+        _check_age("event_log_ttl_seconds", self.event_log_ttl_seconds, EVENT_LOG_TTL_S_MIN)
         check_integer("webhook_port", self.webhook_port, 0, 65_535)
         check_integer(
             "webhook_body_bytes_max", self.webhook_body_bytes_max, 1, WEBHOOK_BODY_BYTES_MAX
@@ -144,6 +149,11 @@ class AgentRuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     def routes(self) -> tuple[WebhookRoute, ...]:
         """The webhook routes in their checked form."""
         return tuple(self.webhook_routes)
+
+
+def _check_age(name: str, value: float | None, low: float) -> None:
+    if value is not None:
+        check_number(name, value, low, TTL_S_MAX)
 
 
 def _route(at: int, route: object) -> WebhookRoute:

@@ -135,6 +135,7 @@ class StoreCore(ABC):
             group.publish()
             self._view = view
             self._executions_pruned += group.executions_pruned
+            self._events_pruned += group.events_pruned
         return more
 
     def drop_cursor(self, consumer: str) -> bool:

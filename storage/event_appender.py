@@ -23,6 +23,7 @@ class EventAppender:
         self._txn = txn
         self._view = view
         self._keep = options.events_max
+        self._age = options.events_ttl_s
         self._next = view.next_event
         self._oldest = view.oldest_event
         self._bodies: list[msgspec.Raw] = []
@@ -55,24 +56,43 @@ class EventAppender:
         self._bodies = []
         self._bodies_bytes = 0
 
-    def prune(self, moved: Mapping[str, int]) -> None:
-        """Delete the oldest events, a bounded part at a time, but none that a log consumer has not
-        read yet. `moved` are the cursors that this group moved.
+    def prune(self, moved: Mapping[str, int]) -> bool:
+        """Delete the oldest events when there are too many, a bounded part at a time, but none that
+        a log consumer has not read yet; say whether there may be more. `moved` are the cursors that
+        this group moved.
         """
         kept = self._next - self._oldest
         keep = self._keep
         if kept <= keep + max(1, keep // 100):
-            return
-        below = self._next - keep
+            return False
+        return self._drop(min(self._next - keep, self._unread(moved)))
+
+    def expire(self, now: float) -> bool:
+        """Delete events that are too old, a bounded part at a time; say whether there may be more.
+
+        The newest chunk stays however old it is: the seq of the next event follows from it.
+        """
+        if self._age is None:
+            return False
+        below = min(self._next - 1, self._unread({}))
+        return self._drop(events.aged(self._txn, now - self._age, below, _CHUNKS_MAX))
+
+    def _unread(self, moved: Mapping[str, int]) -> int:
+        """The seq of the first event that a log consumer has not read."""
+        below = self._next
         for consumer, seq in (self._view.cursors | dict(moved)).items():
             if not consumer.startswith(cursors.SUBSCRIPTION_PREFIX):
                 below = min(below, seq + 1)
+        return below
+
+    def _drop(self, below: int) -> bool:
         if below <= self._oldest:
-            return
-        last = events.prune(self._txn, below, _CHUNKS_MAX)
+            return False
+        last, chunks = events.prune(self._txn, below, _CHUNKS_MAX)
         if last:
             self.pruned += last + 1 - self._oldest
             self._oldest = last + 1
+        return chunks == _CHUNKS_MAX
 
     def publish(self) -> None:
         """Bring the view up to date with what is now durable."""

@@ -15,6 +15,7 @@ from greenroom.storage.tables import Table, Transaction
 
 CHUNK_BYTES: Final = 64 * 1024
 _CHUNKS_PAGE: Final = 8
+_PAYLOADS_PAGE: Final = 1_000
 _WHOLE_FROM: Final = 64  # events wanted from which on a whole chunk is decoded at once
 
 
@@ -78,18 +79,34 @@ def _decode(seq: int, body: msgspec.Raw) -> EventBody:
         raise StoreCorrupt(f"event {seq} cannot be read: {error}") from error
 
 
-def prune(txn: Transaction, below: int, chunks_max: int) -> int:
+def aged(txn: Transaction, moment: float, below: int, chunks_max: int) -> int:
+    """Return the seq behind up to `chunks_max` chunks that lie wholly below seq `below` and ended
+    before `moment` (wall UTC seconds); 0 when there are none. Reads those, and the next one.
+    """
+    start, behind = b"", 0
+    for _ in range(chunks_max):
+        page = txn.range(Table.EVENTS, start, pack_number(below), 1)
+        if not page:
+            break
+        key, raw = page[0]
+        last = unpack_number(key)
+        if _decode(last, bodies(raw)[-1]).at >= moment:
+            break
+        start, behind = key + b"\0", last + 1
+    return behind
+
+
+def prune(txn: Transaction, below: int, chunks_max: int) -> tuple[int, int]:
     """Delete up to `chunks_max` chunks that lie wholly below seq `below`, with their payloads.
 
-    Returns the seq of the last event deleted, 0 when nothing was.
+    Returns the seq of the last event deleted, 0 when nothing was, and how many chunks.
     """
-    last = 0
-    for key, _ in txn.range(Table.EVENTS, b"", pack_number(below), chunks_max):
+    page = txn.range(Table.EVENTS, b"", pack_number(below), chunks_max)
+    for key, _ in page:
         txn.delete(Table.EVENTS, key)
-        last = unpack_number(key)
+    last = unpack_number(page[-1][0]) if page else 0
     if last:
         start, stop = b"", pack_number(last + 1)
-        while page := txn.range(Table.PAYLOADS, start, stop, 1000):
-            for key, _ in page:
-                txn.delete(Table.PAYLOADS, key)
-    return last
+        while txn.delete_range(Table.PAYLOADS, start, stop, _PAYLOADS_PAGE):
+            pass
+    return last, len(page)

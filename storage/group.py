@@ -125,6 +125,8 @@ class Group:
         more = self._retention.expire(self._now)
         if self._garbage:
             self._garbage = executions.sweep(self._txn, _SWEEP_MAX)
+        # Of both looks at the log: a store that is reopened with a lower limit may stay quiet.
+        more |= self._log.expire(self._now) | self._log.prune({})
         return more or self._garbage
 
     @property

@@ -9,11 +9,11 @@ import msgspec
 from greenroom.protocol.commit import Commit, CommitOutcome
 from greenroom.protocol.errors import InvalidConfig
 from greenroom.protocol.limits import (
-    EVENTS_KEPT_MAX,
+    EVENT_LOG_DEFAULT,
     EXECUTION_RESULTS_DEFAULT,
     EXECUTION_RESULTS_MAX,
     IDEMPOTENCY_ENTRIES_MAX,
-    RESULT_TTL_S_MAX,
+    TTL_S_MAX,
 )
 from greenroom.storage.reader import Reader
 
@@ -29,7 +29,8 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     map_bytes: int = 64 * 1024**3  # address space, not disk: the file grows as it is used
     results_max: int = EXECUTION_RESULTS_DEFAULT  # finished executions kept per entry point
     results_ttl_s: float | None = None  # age at which a finished execution is dropped; None: never
-    events_max: int = EVENTS_KEPT_MAX  # events kept in the log
+    events_max: int = EVENT_LOG_DEFAULT  # events kept in the log
+    events_ttl_s: float | None = None  # age at which an event is dropped; None: never
     idempotency_entries_max: int = IDEMPOTENCY_ENTRIES_MAX
     sync: bool = True  # False can destroy the store at a power loss: for benchmarks only
 
@@ -43,10 +44,13 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
         ):
             if not low <= value <= high:
                 raise InvalidConfig(f"store option {name} is {value}: choose {low} to {high}")
-        age = self.results_ttl_s
-        if age is not None and not 0 <= age <= RESULT_TTL_S_MAX:
-            text = f"store option results_ttl_s is {age}: choose 0 to {RESULT_TTL_S_MAX:g}, or None"
-            raise InvalidConfig(text)
+        for name, age in (
+            ("results_ttl_s", self.results_ttl_s),
+            ("events_ttl_s", self.events_ttl_s),
+        ):
+            if age is not None and not 0 <= age <= TTL_S_MAX:
+                text = f"store option {name} is {age}: choose 0 to {TTL_S_MAX:g}, or None"
+                raise InvalidConfig(text)
 
 
 class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,8 +120,8 @@ class Store(Protocol):
         ...
 
     def tidy(self, now: float) -> bool:
-        """Drop finished executions that are older than `results_ttl_s`, and what is left of those
-        dropped earlier: a bounded part, in one transaction. Says whether there may be more.
+        """Drop what is too old, or too much: finished executions, what is left of those dropped
+        earlier, events. A bounded part, in one transaction. Says whether there may be more.
 
         `now` is wall UTC seconds. Raises StoreUnavailable.
         """

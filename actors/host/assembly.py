@@ -16,6 +16,7 @@ from greenroom.actors.host.event_consumers import event_driven, forget_others
 from greenroom.actors.host.orphans import hold_orphans
 from greenroom.actors.host.recovery_report import RecoveryReport
 from greenroom.actors.host.registrations import Registrations
+from greenroom.actors.host.retention import store_options, tidy_s
 from greenroom.actors.host.stall_watch import StallWatch
 from greenroom.actors.host.store_factory import StoreFactory
 from greenroom.actors.host.streams import StreamFailedHandler, Streams
@@ -51,11 +52,10 @@ from greenroom.protocol.errors import (
 )
 from greenroom.protocol.execution import SETTLED, ExecutionState
 from greenroom.protocol.goal import Goal
-from greenroom.protocol.limits import TIDY_S_MAX, TIDY_S_MIN
 from greenroom.protocol.messages import WriterMessage
 from greenroom.protocol.stream_messages import Trigger
 from greenroom.storage.reader import Reader
-from greenroom.storage.store import Store, StoreOptions
+from greenroom.storage.store import Store
 
 logger = logging.getLogger("greenroom.host")
 
@@ -127,8 +127,7 @@ class Assembly:
         watchdog = Watchdog(self.nodes)
         watchdog.start()
         self._stack.callback(watchdog.stop)
-        age = self._config.execution_result_ttl_seconds
-        options = StoreOptions(results_max=self._config.execution_result_max, results_ttl_s=age)
+        options = store_options(self._config)
         self.store = await self.nodes.in_pool(partial(self._store_factory, self._path, options))
         self._stack.callback(self.store.close)
         root = SupervisorSpec(
@@ -154,7 +153,7 @@ class Assembly:
             self.store,
             self.interest,
             self._writer_slot,
-            _tidy_s(self._config.execution_result_ttl_seconds),
+            tidy_s(self._config),
         )
         self._bus.open(self.store, self.nodes)
         self._stack.callback(self._bus.close)
@@ -319,8 +318,3 @@ class Assembly:
     async def _stop_system(self) -> None:
         """The writer is stopped last, and commits first what is in its mailbox."""
         await self.system.stop_async(self._config.shutdown_timeout_s + STOP_MARGIN_S)
-
-
-def _tidy_s(age: float | None) -> float | None:
-    """How often to look for results of that age, in seconds; None when none grows too old."""
-    return None if age is None else min(max(age / 10, TIDY_S_MIN), TIDY_S_MAX)

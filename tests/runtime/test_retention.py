@@ -88,3 +88,28 @@ async def test_results_that_are_too_old_leave_and_waiters_get_theirs(lab: Any) -
         assert again == old.execution_id, "the key still answers"
         newer = await runtime.trigger_and_wait("main")
         await leaves(runtime, newer.execution_id)
+
+
+@pytest.mark.asyncio
+async def test_events_that_are_too_old_leave_a_quiet_log(lab: Any) -> None:
+    """Also those of before the start; the subscribers had theirs."""
+    heard: list[str] = []
+
+    async def work() -> str:
+        return "done"
+
+    async with lab.runtime({"work": work}) as runtime:
+        first = await runtime.trigger_and_wait("main")
+    async with lab.runtime({"work": work}, event_log_ttl_seconds=1.0) as runtime:
+        subscription = runtime.subscribe_to_events(
+            ["execution_completed"], lambda event: heard.append(event.execution_id)
+        )
+        second = await runtime.trigger_and_wait("main")
+        await runtime.event_bus.settled(subscription)
+        assert heard == [second.execution_id]
+        async with asyncio.timeout(20):
+            while any(
+                one.execution_id == first.execution_id
+                for one in runtime.event_bus.get_history(limit=1_000)
+            ):
+                await runtime.trigger_and_wait("main")
