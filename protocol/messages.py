@@ -78,13 +78,15 @@ class TakeTurns(Message, frozen=True, tag="take_turns"):
     stream: str  # address
     incarnation: int
     execution_id: str
+    token_id: int
     keys: tuple[StateKey, ...]
 
 
 class ReleaseTurns(Message, frozen=True, tag="release_turns"):
-    """Give the execution's turns back, or leave the queues."""
+    """Give the node run's turns back, or leave the queues."""
 
     execution_id: str
+    token_id: int
 
 
 class ReleaseStream(Message, frozen=True, tag="release_stream"):
@@ -101,6 +103,7 @@ class AwaitTurnFree(Message, frozen=True, tag="await_turn_free"):
 
     key: StateKey
     execution_id: str
+    token_id: int
 
 
 TurnMessage = TakeTurns | ReleaseTurns | ReleaseStream | AwaitTurnFree

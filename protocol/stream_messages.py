@@ -174,12 +174,11 @@ class PermitFreed(Message, frozen=True, tag="permit_freed"):
 
 
 class TurnsGranted(Message, frozen=True, tag="turns_granted"):
-    """The execution holds the turns that it waited for; `timed_out` when they did not come in
-    time.
-    """
+    """The node run holds the turns that it waited for; `timed_out` if they did not come in time."""
 
     incarnation: int
     execution_id: str
+    token_id: int
     timed_out: bool = False
 
 

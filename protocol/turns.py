@@ -4,6 +4,9 @@ A step that lost a race asks for the turns of all its keys at once. Requests are
 first served, and each gets all of its turns together, as soon as no earlier request, waiting or
 holding, touches one of them. So nobody ever holds one turn while waiting for another: there can be
 no deadlock, in whatever order keys are named. A key "" stands for its whole scope.
+
+A turn belongs to one run of one node: two branches of an execution exclude each other as two
+executions do.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,15 +18,18 @@ from greenroom.protocol.commit import StateKey, StateRead, StateWrite
 from greenroom.protocol.stream_messages import NodeResult
 
 Scope = tuple[str, str]  # scope and owner
+Holder = tuple[str, int]
+"""Whose a turn is: an execution's id, and the id of the token whose node runs. Token 0 is that of
+a host which changes state for an execution, and holds no turns."""
 
-_NOBODY: Final[frozenset[str]] = frozenset()
+_NOBODY: Final[frozenset[Holder]] = frozenset()
 
 
 @dataclass(slots=True)
 class Ticket:
-    """One execution's request. `held` from the moment that its turns are its own."""
+    """One node run's request. `held` from the moment that its turns are its own."""
 
-    execution_id: str
+    holder: Holder
     stream: str  # address of the stream that is told
     incarnation: int
     keys: tuple[StateKey, ...]
@@ -60,34 +66,34 @@ class KeySet:
 
 @dataclass(slots=True)
 class Turns:
-    """Every request in the order in which it came; an execution has at most one."""
+    """Every request in the order in which it came; a node run has at most one."""
 
-    tickets: dict[str, Ticket] = field(default_factory=dict)
+    tickets: dict[Holder, Ticket] = field(default_factory=dict)
 
     def take(self, ticket: Ticket) -> list[Ticket]:
         """Queue a request and return who got their turns by that: nobody, or itself.
 
-        An execution that asks again gives up what it had, and stands at the end.
+        A node run that asks again gives up what it had, and stands at the end.
         """
-        granted = self.release(ticket.execution_id)
-        self.tickets[ticket.execution_id] = ticket
+        granted = self.release(ticket.holder)
+        self.tickets[ticket.holder] = ticket
         return granted + self._grant()
 
-    def release(self, execution_id: str) -> list[Ticket]:
+    def release(self, holder: Holder) -> list[Ticket]:
         """Take a request back, held or waiting; return who got their turns by that."""
-        if self.tickets.pop(execution_id, None) is None:
+        if self.tickets.pop(holder, None) is None:
             return []
         return self._grant()
 
     def release_stream(self, stream: str, incarnation: int) -> list[Ticket]:
         """Take back the requests of a stream's older incarnations; return who got their turns."""
         gone = [
-            one.execution_id
+            one.holder
             for one in self.tickets.values()
             if one.stream == stream and one.incarnation < incarnation
         ]
-        for execution_id in gone:
-            del self.tickets[execution_id]
+        for holder in gone:
+            del self.tickets[holder]
         return self._grant() if gone else []
 
     def wanted(self) -> "HeldTurns":
@@ -113,24 +119,24 @@ class Turns:
 class HeldTurns:
     """Who has which turns; immutable, so any thread may read it. `keys` may name whole scopes."""
 
-    keys: Mapping[StateKey, frozenset[str]]
-    scopes: Mapping[Scope, frozenset[str]]  # who has something in it
+    keys: Mapping[StateKey, frozenset[Holder]]
+    scopes: Mapping[Scope, frozenset[Holder]]  # who has something in it
 
     @staticmethod
     def of(tickets: Iterable[Ticket]) -> "HeldTurns":
         """Return the snapshot of these requests."""
-        keys: dict[StateKey, set[str]] = {}
-        scopes: dict[Scope, set[str]] = {}
+        keys: dict[StateKey, set[Holder]] = {}
+        scopes: dict[Scope, set[Holder]] = {}
         for ticket in tickets:
             for key in ticket.keys:
-                keys.setdefault(key, set()).add(ticket.execution_id)
-                scopes.setdefault((key.scope, key.owner), set()).add(ticket.execution_id)
+                keys.setdefault(key, set()).add(ticket.holder)
+                scopes.setdefault((key.scope, key.owner), set()).add(ticket.holder)
         return HeldTurns(
             MappingProxyType({key: frozenset(ids) for key, ids in keys.items()}),
             MappingProxyType({scope: frozenset(ids) for scope, ids in scopes.items()}),
         )
 
-    def holders(self, key: StateKey) -> frozenset[str]:
+    def holders(self, key: StateKey) -> frozenset[Holder]:
         """Return who has the turn of `key` or of its whole scope; of a scope, of anything in it."""
         scope = (key.scope, key.owner)
         inside = self.scopes.get(scope)
@@ -141,9 +147,17 @@ class HeldTurns:
         whole = self.keys.get(StateKey(key.scope, key.owner, ""), _NOBODY)
         return self.keys.get(key, _NOBODY) | whole
 
-    def taken(self, key: StateKey, execution_id: str) -> bool:
-        """Say whether an execution other than `execution_id` has a turn that overlaps."""
-        return bool(self.keys) and bool(self.holders(key) - {execution_id})
+    def taken(self, key: StateKey, holder: Holder) -> bool:
+        """Say whether anybody other than `holder` has a turn that overlaps.
+
+        A host waits for no run of its own execution: one of them may have called it.
+        """
+        if not self.keys:
+            return False
+        others = self.holders(key) - {holder}
+        if holder[1]:
+            return bool(others)
+        return any(one[0] != holder[0] for one in others)
 
 
 NOTHING_HELD: Final = HeldTurns.of(())
@@ -151,15 +165,15 @@ NOTHING_HELD: Final = HeldTurns.of(())
 
 def blocked(
     held: HeldTurns,
-    execution_id: str,
+    holder: Holder,
     reads: Iterable[StateRead],
     writes: Iterable[StateWrite],
 ) -> tuple[StateKey, ...]:
-    """Return the keys of a closing step whose turns other executions hold: a lost race."""
+    """Return the keys of a closing step whose turns others hold: a lost race."""
     if not held.keys:
         return ()
     keys = dict.fromkeys([*(one.key for one in reads), *(one.key for one in writes)])
-    return tuple(key for key in keys if held.taken(key, execution_id))
+    return tuple(key for key in keys if held.taken(key, holder))
 
 
 def stale_is_update_only(stale: Iterable[StateKey], result: NodeResult) -> bool:

@@ -31,6 +31,7 @@ from greenroom.protocol.errors import InvalidInput, InvalidValue, StateAccessErr
 from greenroom.protocol.events import EventBody, EventType
 from greenroom.protocol.isolation import StateScope
 from greenroom.protocol.limits import EVENT_DATA_BYTES_MAX
+from greenroom.protocol.turns import Holder
 from greenroom.protocol.values import encode_value
 
 logger = logging.getLogger("greenroom.node")
@@ -39,11 +40,11 @@ logger = logging.getLogger("greenroom.node")
 class TurnGate(Protocol):
     """Says whose turn a contended key is, and waits for the end of it; from any thread."""
 
-    def taken(self, key: StateKey, execution_id: str) -> bool:
-        """Say whether another execution holds the turn of the key, or of its scope."""
+    def taken(self, key: StateKey, holder: Holder) -> bool:
+        """Say whether anybody but `holder` holds the turn of the key, or of its scope."""
         ...
 
-    def when_free(self, key: StateKey, execution_id: str) -> Future[bool]:
+    def when_free(self, key: StateKey, holder: Holder) -> Future[bool]:
         """Return a future: True once nobody else holds or awaits the key's turn, False if that
         took too long."""
         ...
@@ -361,20 +362,20 @@ class NodeContext(EffectCalls, QuestionCalls):
         gate = self._gate
         if gate is not None:
             for key in keys:
-                if gate.taken(key, self.execution_id):
-                    await gate.when_free(key, self.execution_id)
+                if gate.taken(key, self._run.holder):
+                    await gate.when_free(key, self._run.holder)
 
     def _wait_sync(self, keys: tuple[StateKey, ...]) -> None:
         gate = self._gate
         if gate is not None:
             for key in keys:
-                if gate.taken(key, self.execution_id):
+                if gate.taken(key, self._run.holder):
                     if asyncio._get_running_loop() is not None:
                         raise StateAccessError(
                             f"key {key.key!r} is contended and waiting for it would block the "
                             "event loop: make the function async, or plain without inline=True"
                         )
-                    gate.when_free(key, self.execution_id).get()
+                    gate.when_free(key, self._run.holder).get()
 
 
 def _scope(scope: StateScope | str | None) -> StateScope | None:

@@ -160,7 +160,7 @@ class NodeRunner:
             if key not in memory
             for shared in (StateKey("stream", stream_id, key), StateKey("global", "", key))
         ]
-        return [key for key in keys if gate.taken(key, one.run.execution_id)]
+        return [key for key in keys if gate.taken(key, one.run.holder)]
 
     def _must_wait(self, one: Running, gate: TurnGate) -> bool:
         return bool(self._contended(one, gate))
@@ -168,7 +168,7 @@ class NodeRunner:
     async def _run_after_wait(self, one: Running, gate: TurnGate) -> None:
         try:
             for key in self._contended(one, gate):
-                await gate.when_free(key, one.run.execution_id)
+                await gate.when_free(key, one.run.holder)
             keywords = self._keywords(one)
         except asyncio.CancelledError as error:
             self._cancelled(one, error)

@@ -20,6 +20,7 @@ from greenroom.actors.nodes.pool import PoolCall
 from greenroom.protocol.effects import EffectRecord
 from greenroom.protocol.isolation import IsolationLevel
 from greenroom.protocol.stream_messages import NodeResult
+from greenroom.protocol.turns import Holder
 
 logger = logging.getLogger("greenroom.node")
 
@@ -68,6 +69,11 @@ class NodeRun(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     effects: dict[str, EffectRecord] | None = None  # of earlier runs of this visit
     asked: int = 0  # questions of the execution so far
     rewinds: int = 0  # how often the execution was taken back
+
+    @property
+    def holder(self) -> Holder:
+        """Whose the turns are that it may hold."""
+        return self.execution_id, self.token_id
 
 
 class Running:

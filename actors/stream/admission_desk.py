@@ -135,23 +135,30 @@ class AdmissionDesk:
             if place is None or self.running >= self._limit:
                 return
             live = self._owner.find(place.execution_id)
-            token_id = None if live is None or live.state is None else _ready(live.state)
-            if live is None or live.state is None or token_id is None:
+            dispatch = None if live is None or live.state is None else dispatch_of(live.state)
+            if live is None or live.state is None or dispatch is None:
                 # It ended, or goes on, without the line.
                 self.leave(place.execution_id, place.concurrency_key)
                 continue
-            crashes = live.state.tokens[token_id].crashes
-            if not self._may_start(live, crashes, live.state.accepted.priority):
+            if not self._may_start(live, live.state.accepted.priority):
                 self._owner.let_go(live)
                 return
             self.line.leave(place.execution_id)
-            self._owner.step(live, Pending(Dispatch(token_id)))
+            self._owner.step(live, Pending(dispatch))
 
-    def _may_start(self, live: Live, crashes: int, priority: int) -> bool:
+    def start_the_rest(self, live: Live, state: ExecutionState) -> None:
+        """An execution that runs has a permit for all its branches: none waits for another. One
+        that woke in a short backoff, when there was no permit, does until then.
+        """
+        if live.permit and live.started_at != state.seq:
+            dispatch = dispatch_of(state)
+            if dispatch is not None:
+                live.started_at = state.seq  # once: what that changes nothing of stays as it is
+                self._owner.step(live, Pending(dispatch))
+
+    def _may_start(self, live: Live, priority: int) -> bool:
         """Whoever was in flight at two deaths of the process runs alone."""
-        if crashes >= SUSPECT_CRASHES and not self._permits.take_suspect(
-            self._stream, live.execution_id
-        ):
+        if _is_suspect(live) and not self._permits.take_suspect(self._stream, live.execution_id):
             return False
         return self.take(live, priority)
 
@@ -174,14 +181,24 @@ class AdmissionDesk:
         self._closed = True
 
 
-def _ready(state: ExecutionState) -> int | None:
-    """The token that waits for a permit, if one does."""
+def dispatch_of(state: ExecutionState) -> Dispatch | None:
+    """The tick that starts what waits for a permit, None when nothing does."""
     for token_id, token in state.tokens.items():
         if token.phase is Phase.READY:
-            return token_id
+            return Dispatch(token_id)
     return None
+
+
+def suspects_in_flight(state: ExecutionState, *, but: int) -> bool:
+    """Say whether a node runs, other than that of token `but`, that ran at two deaths of the
+    process.
+    """
+    return any(
+        token.crashes >= SUSPECT_CRASHES and token.phase is Phase.RUNNING and token_id != but
+        for token_id, token in state.tokens.items()
+    )
 
 
 def _is_suspect(live: Live) -> bool:
     tokens = () if live.state is None else live.state.tokens.values()
-    return any(token.crashes >= SUSPECT_CRASHES for token in tokens)
+    return any(token.crashes >= SUSPECT_CRASHES and token.ended is None for token in tokens)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from greenroom.actors.kernel.actor import Reply
+from greenroom.protocol.execution import ExecutionState, Phase
 
 
 class Draining:
@@ -22,9 +23,13 @@ class Draining:
         """It reported its end, or was stopped."""
         self._nodes.discard((execution_id, token_id))
 
-    def runs_a_node(self, execution_id: str) -> bool:
-        """Say whether a node of the execution was handed over, and has not ended."""
-        return any(one == execution_id for one, _ in self._nodes)
+    def runs_all(self, state: ExecutionState) -> bool:
+        """Say whether every node run of the execution was handed over, and has not ended. One that
+        was not, because this was on the way down, is for the next start to run.
+        """
+        name = state.accepted.execution_id
+        flying = [one for one, token in state.tokens.items() if token.phase is Phase.RUNNING]
+        return bool(flying) and all((name, one) in self._nodes for one in flying)
 
     def begin(self, reply: Reply) -> None:
         """Answer `reply` when no node runs and no commit is in flight."""

@@ -11,12 +11,13 @@ from functools import partial
 from typing import ClassVar
 
 from greenroom.actors.kernel.actor import DEFERRED, Actor
-from greenroom.actors.nodes.runner import NodeRun, StreamBinding
-from greenroom.actors.stream.admission_desk import AdmissionDesk
+from greenroom.actors.nodes.runner import StreamBinding
+from greenroom.actors.stream.admission_desk import AdmissionDesk, suspects_in_flight
 from greenroom.actors.stream.batches import Batches
 from greenroom.actors.stream.commits import CommitMaker, queue_key, tick_of
 from greenroom.actors.stream.draining import Draining
 from greenroom.actors.stream.live import InFlight, Live, Pending
+from greenroom.actors.stream.node_runs import node_run_of
 from greenroom.actors.stream.parts import StreamParts, StreamStats
 from greenroom.actors.stream.races import Races
 from greenroom.actors.stream.reception import Reception
@@ -110,7 +111,7 @@ class ExecutionStream(Actor[StreamMessage]):
             self._steps,
             self.clock,
             self.schedule,
-            self._draining.runs_a_node,
+            self._draining.runs_all,
         )
         self._reception = Reception(parts, self._roster, self._desk, self._steps, self.clock)
         self._batches = Batches(parts, self._reception, self._steps, self._fence)
@@ -248,39 +249,23 @@ class ExecutionStream(Actor[StreamMessage]):
             case StopNode():
                 self._draining.node_ended(live.execution_id, command.token_id)
                 self._parts.runner.cancel(live.execution_id, command.token_id)
-                self._races.forget(live)
+                self.node_is_over(live, command.token_id)
             case Finish():
                 self._count_end(live, command.status)
 
     def _run_node(self, live: Live, command: RunNode) -> None:
         assert live.state is not None
-        effects = live.state.effects.get(command.token_id)
         if self._draining.begun:
             # Committed as dispatched: the next start runs it. Others may wait for its turns.
-            self._races.forget(live)
+            self._races.forget(live, command.token_id)
             return
         if self._races.must_wait(live, command):
             return
-        accepted = live.state.accepted
         self._draining.node_began(live.execution_id, command.token_id)
         assert self._parts.binding is not None
-        self._parts.runner.submit(
-            self._parts.binding,
-            NodeRun(
-                execution_id=live.execution_id,
-                token_id=command.token_id,
-                node=command.node,
-                visit=command.visit,
-                attempt=command.attempt,
-                memory=live.state.memory.copy(),
-                correlation_id=accepted.correlation_id,
-                holds_turns=bool(live.turns),
-                hops=accepted.hops,
-                effects=None if effects is None else effects.copy(),
-                asked=live.state.asked,
-                rewinds=live.state.rewinds,
-            ),
-        )
+        holds_turns = self._races.holds_turns(live, command.token_id)
+        run = node_run_of(live.state, command, holds_turns=holds_turns)
+        self._parts.runner.submit(self._parts.binding, run)
 
     def watch(self, live: Live) -> None:
         """Tick it when something of it comes due while it runs."""
@@ -295,8 +280,7 @@ class ExecutionStream(Actor[StreamMessage]):
         live = self._roster.get(result.execution_id)
         if live is not None:
             pending = Pending(tick_of(result), None if result.error else result)
-            if result.error is not None or not self._races.blocked(live, pending):
-                self._steps.tick(live, pending)
+            self._steps.tick(live, pending)
 
     def _record(self, message: RecordEffect) -> object:
         live = self._roster.get(message.execution_id)
@@ -315,14 +299,21 @@ class ExecutionStream(Actor[StreamMessage]):
         live = self._roster.get(message.execution_id)
         if live is None or message.incarnation != self._fence:
             return
-        command = self._races.granted(live, timed_out=message.timed_out)
+        command = self._races.granted(live, message)
         if command is not None:
             self._run_node(live, command)
 
-    def closed_node(self, live: Live) -> None:
-        """A closing step is durable: its turns go, and a suspect has made progress."""
-        self._races.forget(live)
-        self._parts.permits.clear_suspect(live.execution_id)
+    def blocked(self, live: Live, pending: Pending) -> bool:
+        """True when a closing step with reads has lost its race before it is written."""
+        return self._races.blocked(live, pending)
+
+    def node_is_over(self, live: Live, token_id: int) -> None:
+        """The end of the token's node run is durable: its turns go, and a suspect has made
+        progress.
+        """
+        self._races.forget(live, token_id)
+        if live.state is None or not suspects_in_flight(live.state, but=token_id):
+            self._parts.permits.clear_suspect(live.execution_id)
 
     def _wished(self, wish: Wish) -> object:
         live = self._roster.find(wish.execution_id, also_ended=isinstance(wish, ALSO_ENDED))
@@ -340,7 +331,7 @@ class ExecutionStream(Actor[StreamMessage]):
         if status is not Status.PAUSED:
             count = self._finished.get(status.value, 0) + 1
             self._finished = {**self._finished, status.value: count}  # others read the old one
-        self._races.forget(live)
+        self._races.forget_all(live)
         self._parts.permits.clear_suspect(live.execution_id)
 
     def settle(self, live: Live) -> None:
@@ -351,6 +342,8 @@ class ExecutionStream(Actor[StreamMessage]):
     def _take_stock(self, live: Live) -> None:
         state = live.state
         if state is not None and state.status is Status.RUNNING:
+            if len(state.tokens) > 1:
+                self._desk.start_the_rest(live, state)
             return
         self._desk.give_back(live)
         self._roster.let_go(live)

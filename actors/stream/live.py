@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from greenroom.actors.kernel.actor import Reply
-from greenroom.protocol.commit import Commit, StateKey
+from greenroom.protocol.commit import Commit
 from greenroom.protocol.engine.ticks import Tick
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.execution import ExecutionState
@@ -36,8 +36,8 @@ class Live:
     in_flight: "InFlight | None" = None
     ticks: "deque[Pending]" = field(default_factory=deque)
     permit: bool = False
-    turns: tuple[StateKey, ...] = ()  # held, or queued for
     patch_bytes: int = 0  # since the last snapshot
+    started_at: int = 0  # the seq at which what waited beside its running nodes was started
     due: float | None = None  # while it runs: when something of it comes due, wall UTC seconds
     repeats: list[Trigger] = field(default_factory=list)  # the same trigger, before its answer
 

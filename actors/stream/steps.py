@@ -13,9 +13,11 @@ from greenroom.actors.stream.live import DELETED, Delete, InFlight, Live, Pendin
 from greenroom.actors.stream.sub_steps import next_pending
 from greenroom.protocol.commit import CommitOutcome, OutcomeKind
 from greenroom.protocol.engine.advance import advance
+from greenroom.protocol.engine.node_ends import running
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.ticks import (
     Answer,
+    Conflicted,
     Hold,
     Inject,
     NodeErrored,
@@ -26,11 +28,17 @@ from greenroom.protocol.engine.ticks import (
 )
 from greenroom.protocol.engine.transition import Command, Transition
 from greenroom.protocol.errors import Fenced, GreenroomError, VersionConflict
-from greenroom.protocol.execution import SETTLED
+from greenroom.protocol.execution import SETTLED, Phase
 from greenroom.protocol.patch import apply
 from greenroom.protocol.stream_messages import Trigger
 
 logger = logging.getLogger("greenroom.stream")
+
+
+def _runs(live: Live, token_id: int) -> bool:
+    """Say whether the token's node was dispatched, and has not ended."""
+    token = None if live.state is None else live.state.tokens.get(token_id)
+    return token is not None and token.phase is Phase.RUNNING
 
 
 class StepOwner(Protocol):
@@ -48,8 +56,12 @@ class StepOwner(Protocol):
         """A step is durable, and the state is the one after it."""
         ...
 
-    def closed_node(self, live: Live) -> None:
-        """A closing step is durable: the node run's turns may go."""
+    def node_is_over(self, live: Live, token_id: int) -> None:
+        """The end of the token's node run is durable: its turns may go."""
+        ...
+
+    def blocked(self, live: Live, pending: Pending) -> bool:
+        """True when a closing step with reads has lost its race before it is written."""
         ...
 
     def lost_race(self, flight: InFlight, outcome: CommitOutcome) -> None:
@@ -94,6 +106,8 @@ class StepMachine:
             if pending.reply is not None:
                 pending.reply.set(False)
             return
+        if pending.result is not None and pending.result.reads and self._is_blocked(live, pending):
+            return
         now = self._clock.now()
         transition: Transition | None
         try:
@@ -127,6 +141,14 @@ class StepMachine:
         live.in_flight = flight
         self._in_flight[commit_id] = flight
         slot.outbox.append(commit)
+
+    def _is_blocked(self, live: Live, pending: Pending) -> bool:
+        """Looked at only now: while it waited, others may have been given the turns of its keys,
+        and would lose their race to it for ever.
+        """
+        assert live.state is not None
+        assert isinstance(pending.tick, NodeSucceeded)
+        return running(live.state, pending.tick) is not None and self._owner.blocked(live, pending)
 
     def _hold_back(
         self, live: Live, trigger: Trigger | None, error: Exception, now: float
@@ -185,8 +207,11 @@ class StepMachine:
         if trigger is not None:
             self._owner.answered(trigger, outcome, live)
         self._owner.committed(live, flight)
-        if isinstance(flight.pending.tick, NodeSucceeded | NodeErrored):
-            self._owner.closed_node(live)
+        tick = flight.pending.tick
+        if isinstance(tick, NodeSucceeded | NodeErrored) or (
+            isinstance(tick, Conflicted) and not _runs(live, tick.token_id)
+        ):
+            self._owner.node_is_over(live, tick.token_id)
         for command in flight.transition.commands:
             self._owner.carry_out(live, command)
         if flight.pending.reply is not None:

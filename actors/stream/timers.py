@@ -13,7 +13,7 @@ from greenroom.actors.stream.roster import Roster
 from greenroom.actors.stream.steps import StepMachine
 from greenroom.protocol.engine.due import due_at
 from greenroom.protocol.engine.ticks import Due
-from greenroom.protocol.execution import Status
+from greenroom.protocol.execution import ExecutionState, Status
 from greenroom.protocol.limits import DUE_PAGE, TIMER_LOOK_S_MAX
 from greenroom.protocol.stream_messages import TimerFired
 from greenroom.protocol.timers import TimerMove, microseconds
@@ -43,7 +43,7 @@ class Timers:
         steps: StepMachine,
         clock: Clock,
         schedule: Callable[[float, TimerFired], TimerHandle],
-        runs_a_node: Callable[[str], bool],
+        runs_all: Callable[[ExecutionState], bool],
     ) -> None:
         self._entry_point = entry_point
         self._store = store
@@ -52,7 +52,7 @@ class Timers:
         self._steps = steps
         self._clock = clock
         self._schedule = schedule
-        self._runs_a_node = runs_a_node
+        self._runs_all = runs_all
         self._running: list[tuple[float, str]] = []  # heap: due, execution id; some are stale
         self._next: tuple[float, TimerHandle] | None = None
         self._under_way: set[str] = set()  # came due, and their steps are not durable yet
@@ -133,7 +133,7 @@ class Timers:
                 live = self._roster.get(execution_id)
                 assert live is not None, "it counts"
                 live.due = None
-                if not self._closed or self._runs_a_node(execution_id):
+                if not self._closed or (live.state is not None and self._runs_all(live.state)):
                     self._tick(live)
 
     def _look_in_store(self, now_us: int) -> None:

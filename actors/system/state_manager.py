@@ -22,7 +22,7 @@ from greenroom.protocol.messages import (
     WriterMessage,
 )
 from greenroom.protocol.stream_messages import TurnsGranted
-from greenroom.protocol.turns import Ticket
+from greenroom.protocol.turns import Holder, Ticket
 
 logger = logging.getLogger("greenroom.state")
 
@@ -34,7 +34,7 @@ class TurnsDue(Message, frozen=True, tag="turns_due"):
 class TurnsDurable(Message, frozen=True, tag="turns_durable"):
     """All that was sent to the store before these turns were given is durable or refused."""
 
-    execution_ids: tuple[str, ...]
+    holders: tuple[Holder, ...]
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class _Waiter:
     """Somebody who wants to read a key when nobody else has or wants its turn."""
 
     key: StateKey
-    execution_id: str
+    holder: Holder
     reply: Reply
     until: float  # monotonic seconds
 
@@ -68,15 +68,15 @@ class StateManager(Actor[TurnMessage | TurnsDue | TurnsDurable]):
         self._view = view
         self._timeout_s = timeout_s
         self._waiters: list[_Waiter] = []
-        self._until: dict[str, float] = {}  # of those who wait for turns: monotonic seconds
-        self._told: set[str] = set()  # executions whose stream knows of its turns
+        self._until: dict[Holder, float] = {}  # of those who wait for turns: monotonic seconds
+        self._told: set[Holder] = set()  # whose stream knows of the turns
         self._timer: TimerHandle | None = None
 
     def on_start(self) -> None:
         """Take over the turns of an instance that crashed: tell every grant, perhaps again."""
         until = self.clock.monotonic() + self._timeout_s
         tickets = self._view.turns.tickets.values()
-        self._until = {one.execution_id: until for one in tickets if not one.held}
+        self._until = {one.holder: until for one in tickets if not one.held}
         self._settle([one for one in tickets if one.held])
         self._arm()
 
@@ -85,15 +85,15 @@ class StateManager(Actor[TurnMessage | TurnsDue | TurnsDurable]):
         turns = self._view.turns
         match message:
             case TakeTurns():
-                ticket = Ticket(
-                    message.execution_id, message.stream, message.incarnation, message.keys
-                )
-                self._forget(message.execution_id)
-                self._until[message.execution_id] = self.clock.monotonic() + self._timeout_s
+                holder = message.execution_id, message.token_id
+                ticket = Ticket(holder, message.stream, message.incarnation, message.keys)
+                self._forget(holder)
+                self._until[holder] = self.clock.monotonic() + self._timeout_s
                 self._settle(turns.take(ticket))
             case ReleaseTurns():
-                self._forget(message.execution_id)
-                self._settle(turns.release(message.execution_id))
+                holder = message.execution_id, message.token_id
+                self._forget(holder)
+                self._settle(turns.release(holder))
             case ReleaseStream():
                 self._settle(turns.release_stream(message.stream, message.incarnation))
                 for gone in [one for one in self._until if one not in turns.tickets]:
@@ -101,16 +101,16 @@ class StateManager(Actor[TurnMessage | TurnsDue | TurnsDurable]):
             case AwaitTurnFree():
                 return self._await_free(message)
             case TurnsDurable():
-                self._tell_granted(message.execution_ids)
+                self._tell_granted(message.holders)
             case TurnsDue():
                 self._timer = None
                 self._expire()
         self._arm()
         return None
 
-    def _forget(self, execution_id: str) -> None:
-        self._until.pop(execution_id, None)
-        self._told.discard(execution_id)
+    def _forget(self, holder: Holder) -> None:
+        self._until.pop(holder, None)
+        self._told.discard(holder)
 
     # --- granting
 
@@ -121,8 +121,8 @@ class StateManager(Actor[TurnMessage | TurnsDue | TurnsDurable]):
         if not granted:
             return
         for ticket in granted:
-            self._until.pop(ticket.execution_id, None)
-        durable = TurnsDurable(execution_ids=tuple(one.execution_id for one in granted))
+            self._until.pop(ticket.holder, None)
+        durable = TurnsDurable(holders=tuple(one.holder for one in granted))
         ref, incarnation = self.ref, self.incarnation
 
         def settled(future: Future[None]) -> None:
@@ -133,18 +133,19 @@ class StateManager(Actor[TurnMessage | TurnsDue | TurnsDurable]):
             settled
         )
 
-    def _tell_granted(self, execution_ids: tuple[str, ...]) -> None:
-        for execution_id in execution_ids:
-            ticket = self._view.turns.tickets.get(execution_id)
-            if ticket is not None and ticket.held and execution_id not in self._told:
-                self._told.add(execution_id)
+    def _tell_granted(self, holders: tuple[Holder, ...]) -> None:
+        for holder in holders:
+            ticket = self._view.turns.tickets.get(holder)
+            if ticket is not None and ticket.held and holder not in self._told:
+                self._told.add(holder)
                 self._tell(ticket, timed_out=False)
 
     def _tell(self, ticket: Ticket, *, timed_out: bool) -> None:
         stream = self.system.ref(ticket.stream)
         message = TurnsGranted(
             incarnation=ticket.incarnation,
-            execution_id=ticket.execution_id,
+            execution_id=ticket.holder[0],
+            token_id=ticket.holder[1],
             timed_out=timed_out,
         )
         try:
@@ -152,18 +153,19 @@ class StateManager(Actor[TurnMessage | TurnsDue | TurnsDurable]):
                 stream.tell(message, control=True)
                 return
         except ActorError as error:
-            logger.debug("turns of %s: %s", ticket.execution_id, error)
+            logger.debug("turns of %s: %s", ticket.holder, error)
         # The stream is gone for good, and what it had asked for with it.
-        self._forget(ticket.execution_id)
-        self._settle(self._view.turns.release(ticket.execution_id))
+        self._forget(ticket.holder)
+        self._settle(self._view.turns.release(ticket.holder))
 
     # --- waiting for a key to come free
 
     def _await_free(self, message: AwaitTurnFree) -> object:
-        if not self._view.turns.wanted().taken(message.key, message.execution_id):
+        holder = message.execution_id, message.token_id
+        if not self._view.turns.wanted().taken(message.key, holder):
             return True
         until = self.clock.monotonic() + self._timeout_s
-        self._waiters.append(_Waiter(message.key, message.execution_id, self.defer(), until))
+        self._waiters.append(_Waiter(message.key, holder, self.defer(), until))
         self._arm()
         return DEFERRED
 
@@ -175,7 +177,7 @@ class StateManager(Actor[TurnMessage | TurnsDue | TurnsDurable]):
         for one in self._waiters:
             if not one.reply.wanted:
                 continue
-            if wanted.taken(one.key, one.execution_id):
+            if wanted.taken(one.key, one.holder):
                 waiting.append(one)
             else:
                 one.reply.set(True)
@@ -188,11 +190,11 @@ class StateManager(Actor[TurnMessage | TurnsDue | TurnsDurable]):
         for waiter in [one for one in self._waiters if one.until <= now]:
             self._waiters.remove(waiter)
             waiter.reply.set(False)
-        for execution_id in [one for one, until in self._until.items() if until <= now]:
-            self._forget(execution_id)
-            ticket = self._view.turns.tickets.get(execution_id)
+        for holder in [one for one, until in self._until.items() if until <= now]:
+            self._forget(holder)
+            ticket = self._view.turns.tickets.get(holder)
             if ticket is not None:
-                self._settle(self._view.turns.release(execution_id))
+                self._settle(self._view.turns.release(holder))
                 self._tell(ticket, timed_out=True)
 
     def _arm(self) -> None:

@@ -260,7 +260,7 @@ class StreamMemory:
             return
         writes = {self._shared(key, scope): raw for key, raw in encoded.items()}
         for key in self._contended(writes):
-            self._link.turns.when_free(key, self.execution_id).get()
+            self._link.turns.when_free(key, (self.execution_id, 0)).get()
         applied(self._link.submit(writes, self.stream_id, self.execution_id).get())
 
     # --- inside
@@ -276,12 +276,12 @@ class StreamMemory:
 
     async def _wait(self, keys: Collection[StateKey]) -> None:
         for key in self._contended(keys):
-            await self._link.turns.when_free(key, self.execution_id)
+            await self._link.turns.when_free(key, (self.execution_id, 0))
 
     def _contended(self, keys: Collection[StateKey]) -> list[StateKey]:
         if self.isolation is not IsolationLevel.SYNCHRONIZED:
             return []
-        return [key for key in keys if self._link.turns.taken(key, self.execution_id)]
+        return [key for key in keys if self._link.turns.taken(key, (self.execution_id, 0))]
 
     def _set_scratch(self, encoded: dict[str, msgspec.Raw | None]) -> None:
         scratch = self._link.scratch.setdefault(self.execution_id, {})

@@ -10,6 +10,7 @@ from greenroom.protocol.messages import AwaitTurnFree, TurnMessage
 from greenroom.protocol.turns import (
     NOTHING_HELD,
     HeldTurns,
+    Holder,
     Turns,
     blocked,
     stale_is_update_only,
@@ -50,11 +51,11 @@ class TurnView:
         """The present snapshot."""
         return self._held
 
-    def taken(self, key: StateKey, execution_id: str) -> bool:
-        """Say whether another execution holds a turn that overlaps with `key`."""
-        return self._held.taken(key, execution_id)
+    def taken(self, key: StateKey, holder: Holder) -> bool:
+        """Say whether anybody but `holder` holds a turn that overlaps with `key`."""
+        return self._held.taken(key, holder)
 
-    def when_free(self, key: StateKey, execution_id: str) -> Future[bool]:
+    def when_free(self, key: StateKey, holder: Holder) -> Future[bool]:
         """Return a future: True once nobody else holds or waits for the turn, False after 30 s.
 
         Cancelling it, or the task that awaits it, leaves the queue.
@@ -65,7 +66,7 @@ class TurnView:
             future.settle(True)
             return future
         return manager.ask(
-            AwaitTurnFree(key=key, execution_id=execution_id),
+            AwaitTurnFree(key=key, execution_id=holder[0], token_id=holder[1]),
             timeout=TURN_TIMEOUT_S + _ANSWER_MARGIN_S,
             control=True,
         )
@@ -73,9 +74,9 @@ class TurnView:
 
 def blocked_by_turn(
     view: TurnView,
-    execution_id: str,
+    holder: Holder,
     reads: Iterable[StateRead],
     writes: Iterable[StateWrite],
 ) -> tuple[StateKey, ...]:
-    """Return the keys of a closing step whose turns other executions hold: a lost race."""
-    return blocked(view.held, execution_id, reads, writes)
+    """Return the keys of a closing step whose turns others hold: a lost race."""
+    return blocked(view.held, holder, reads, writes)

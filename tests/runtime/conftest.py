@@ -9,15 +9,22 @@ import pytest
 
 from greenroom.actors.host.create import create_agent_runtime
 from greenroom.actors.host.runtime import AgentRuntime
+from greenroom.actors.stream.commits import CommitMaker
+from greenroom.actors.stream.live import Live
 from greenroom.protocol.checkpoint import CheckpointConfig
+from greenroom.protocol.commit import OutcomeKind
 from greenroom.protocol.config import AgentRuntimeConfig
+from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.entry_point import EntryPointSpec
-from greenroom.protocol.execution import ExecutionState
+from greenroom.protocol.execution import Accepted, ExecutionState, Phase, Status, Token
 from greenroom.protocol.goal import Goal
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
+from greenroom.protocol.patch import Cause, Patch
 from greenroom.storage.check import check, verify_pages
-from greenroom.storage.lmdb_store import open_reader
+from greenroom.storage.lmdb_store import open_reader, open_store
 from greenroom.storage.reader import Reader
+
+RUNNING = Phase.RUNNING
 
 
 class Lab:
@@ -83,6 +90,41 @@ class Lab:
             return opened.read(load)
         finally:
             opened.close()
+
+    def plant(self, *nodes: str, isolation: str = "shared", store: str = "store") -> None:
+        """Put an execution "planted" of "main" into a store, with all these nodes in flight: the
+        start finds it and takes it up.
+        """
+        tokens = {
+            number: Token(node=node, visit=nodes[:number].count(node), attempt=1, phase=RUNNING)
+            for number, node in enumerate(nodes, start=1)
+        }
+        accepted = Accepted(
+            execution_id="planted",
+            entry_point="main",
+            entry_node=nodes[0],
+            graph_id="graph",
+            goal_id="goal",
+            correlation_id="planted",
+            accepted_at=1.0,
+            isolation=isolation,
+        )
+        patch = Patch(
+            accepted=accepted,
+            status=Status.RUNNING,
+            tokens=dict(tokens),
+            steps=len(nodes),
+            visits={node: nodes.count(node) for node in nodes},
+            path=nodes,
+            started_at=1.0,
+        )
+        opened = open_store(self.folder / store)
+        maker = CommitMaker("main", opened.raise_fence("main"), b"digest", opened)
+        transition = Transition(patch, Cause(tick="accept"), (), ())
+        commit = maker.step(1, Live("planted"), transition, 1.0)
+        (outcome,) = opened.commit([commit], 1.0)
+        opened.close()
+        assert outcome.kind is OutcomeKind.APPLIED, outcome
 
     def check_stores(self) -> None:
         """Every store agrees with itself."""

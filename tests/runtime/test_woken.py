@@ -5,7 +5,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from greenroom.actors.stream.admission_desk import SUSPECT_CRASHES, AdmissionDesk
+from greenroom.actors.stream.admission_desk import (
+    SUSPECT_CRASHES,
+    AdmissionDesk,
+    suspects_in_flight,
+)
 from greenroom.actors.stream.live import Delete, Live, Pending
 from greenroom.actors.stream.permits import PermitPool
 from greenroom.actors.stream.waiting_line import Place
@@ -94,3 +98,62 @@ def test_one_permit_is_enough_for_who_is_due_and_then_comes_up_in_the_line() -> 
     assert (steps, desk.running) == ([Dispatch(1)], 1)
     desk.give_back(live)
     assert desk.running == 0
+
+
+def _branches(*tokens: Token) -> Live:
+    live = _woken()
+    assert live.state is not None
+    live.state = replace(
+        live.state, status=Status.RUNNING, seq=7, tokens=dict(enumerate(tokens, start=1))
+    )
+    return live
+
+
+RUNS = Token(node="work", attempt=1, phase=Phase.RUNNING)
+WAITS = Token(node="work", attempt=1, phase=Phase.READY)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "permit", "started"),
+    [
+        ((RUNS, WAITS), True, [Dispatch(2)]),
+        ((RUNS, WAITS), False, []),
+        ((RUNS, RUNS), True, []),
+    ],
+)
+def test_a_branch_never_waits_for_a_permit_that_its_execution_has(
+    tokens: tuple[Token, ...], permit: bool, started: list[Tick]
+) -> None:
+    """And it is started once: what that changes nothing of must not turn in a circle."""
+    steps: list[Tick | Delete] = []
+
+    class Owner:
+        def step(self, live: Live, pending: Pending) -> None:
+            steps.append(pending.tick)
+
+    desk, live = _desk(Owner()), _branches(*tokens)
+    assert live.state is not None
+    assert not permit or desk.take(live)
+    for _ in range(3):
+        desk.start_the_rest(live, live.state)
+    assert steps == started
+
+
+SUSPECT = replace(RUNS, crashes=SUSPECT_CRASHES)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "suspected"),
+    [
+        ((SUSPECT, SUSPECT), True),
+        ((SUSPECT, RUNS), False),
+        ((SUSPECT, replace(SUSPECT, phase=Phase.SLEEPING)), False),
+    ],
+)
+def test_an_execution_is_a_suspect_while_another_of_its_suspects_runs(
+    tokens: tuple[Token, ...], suspected: bool
+) -> None:
+    """One branch that made progress does not clear the others."""
+    live = _branches(*tokens)
+    assert live.state is not None
+    assert suspects_in_flight(live.state, but=1) is suspected

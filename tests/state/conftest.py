@@ -16,7 +16,7 @@ from greenroom.actors.system.state_manager import StateManager
 from greenroom.actors.system.state_manager_handle import StateManagerHandle
 from greenroom.actors.system.store_writer import StoreWriter
 from greenroom.protocol.commit import StateKey
-from greenroom.protocol.messages import TakeTurns
+from greenroom.protocol.messages import ReleaseTurns, TakeTurns
 from greenroom.protocol.stream_messages import StreamMessage, TurnsGranted
 from greenroom.protocol.values import encode_value
 from greenroom.storage.memory_store import MemoryStore
@@ -55,16 +55,22 @@ class Rig:
         ref.ready().get(timeout=10)
         return ref
 
-    def take(self, execution_id: str, *keys: str, incarnation: int = 1) -> None:
+    def take(self, execution_id: str, *keys: str, incarnation: int = 1, token_id: int = 1) -> None:
         self.manager.tell(
             TakeTurns(
                 stream="stream",
                 incarnation=incarnation,
                 execution_id=execution_id,
+                token_id=token_id,
                 keys=tuple(StateKey("global", "", key) for key in keys),
             ),
             control=True,
         )
+
+    def release(self, execution_id: str, token_id: int = 1) -> None:
+        """Give turns back."""
+        message = ReleaseTurns(execution_id=execution_id, token_id=token_id)
+        self.manager.tell(message, control=True)
 
     def granted(self, count: int) -> list[str]:
         """Wait until so many executions have been told of their turns; in that order."""

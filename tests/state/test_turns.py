@@ -11,6 +11,7 @@ from greenroom.protocol.stream_messages import NodeResult, UpdateMade
 from greenroom.protocol.turns import (
     NOTHING_HELD,
     HeldTurns,
+    Holder,
     KeySet,
     Ticket,
     Turns,
@@ -24,8 +25,8 @@ KEYS = [
     for key in ("", "x", "y")
 ]
 keys = st.lists(st.sampled_from(KEYS), min_size=1, max_size=4).map(tuple)
-takes = st.tuples(st.just("take"), st.integers(0, 7), keys)
-releases = st.tuples(st.just("release"), st.integers(0, 7), st.just(()))
+takes = st.tuples(st.just("take"), st.integers(1, 8), keys)
+releases = st.tuples(st.just("release"), st.integers(1, 8), st.just(()))
 sequences = st.lists(takes | takes | releases, max_size=40)
 
 
@@ -39,19 +40,24 @@ def clash(one: Ticket, other: Ticket) -> bool:
     return any(overlap(a, b) for a in one.keys for b in other.keys)
 
 
-def ticket(execution: object, wanted: tuple[StateKey, ...], incarnation: int = 1) -> Ticket:
-    return Ticket(f"e{execution}", "stream", incarnation, wanted)
+def turns_of(run: int) -> Holder:
+    """One of several runs in one execution, which exclude each other as executions do."""
+    return "e", run
 
 
-def play(sequence: list[tuple[str, int, tuple[StateKey, ...]]]) -> tuple[Turns, list[str]]:
+def ticket(run: int, wanted: tuple[StateKey, ...], incarnation: int = 1) -> Ticket:
+    return Ticket(turns_of(run), "stream", incarnation, wanted)
+
+
+def play(sequence: list[tuple[str, int, tuple[StateKey, ...]]]) -> tuple[Turns, list[Holder]]:
     """Carry out the steps; returns the turns, and who was granted, in order."""
     turns, granted = Turns(), []
     for kind, execution, wanted in sequence:
         if kind == "take":
             granted += turns.take(ticket(execution, wanted))
         else:
-            granted += turns.release(f"e{execution}")
-    return turns, [one.execution_id for one in granted]
+            granted += turns.release(turns_of(execution))
+    return turns, [one.holder for one in granted]
 
 
 @given(st.lists(st.sampled_from(KEYS), max_size=5), st.sampled_from(KEYS))
@@ -80,11 +86,11 @@ def test_who_waits_waits_for_somebody_who_came_before(sequence: list[object]) ->
 @given(sequences)
 def test_everybody_gets_a_turn_when_holders_give_theirs_back(sequence: list[object]) -> None:
     turns, _ = play(sequence)  # type: ignore[arg-type]
-    waiting = {one.execution_id for one in turns.tickets.values() if not one.held}
+    waiting = {one.holder for one in turns.tickets.values() if not one.held}
     served = set()
     while turns.tickets:
         holder = next(one for one in turns.tickets.values() if one.held)
-        served |= {one.execution_id for one in turns.release(holder.execution_id)}
+        served |= {one.holder for one in turns.release(holder.holder)}
     assert served == waiting
 
 
@@ -94,33 +100,34 @@ def test_one_key_is_served_in_the_order_of_the_requests(executions: list[int]) -
     order = [*granted]
     while turns.tickets:
         holder = next(one for one in turns.tickets.values() if one.held)
-        order += [one.execution_id for one in turns.release(holder.execution_id)]
-    assert order == [f"e{one}" for one in executions]
+        order += [one.holder for one in turns.release(holder.holder)]
+    assert order == [turns_of(one) for one in executions]
 
 
 @given(sequences, keys)
 def test_a_release_frees_everything(sequence: list[object], wanted: tuple[StateKey, ...]) -> None:
     turns, _ = play(sequence)  # type: ignore[arg-type]
-    turns.take(ticket("new", wanted))
-    turns.release("enew")
-    assert not any("enew" in turns.wanted().holders(key) for key in KEYS)
-    assert "enew" not in turns.tickets
+    mine = turns_of(99)
+    turns.take(ticket(99, wanted))
+    turns.release(mine)
+    assert not any(mine in turns.wanted().holders(key) for key in KEYS)
+    assert mine not in turns.tickets
 
 
-@given(sequences, st.sampled_from(KEYS), st.integers(0, 7))
+@given(sequences, st.sampled_from(KEYS), st.integers(1, 8))
 def test_the_snapshot_agrees_with_the_requests(
     sequence: list[object], key: StateKey, execution: int
 ) -> None:
     turns, _ = play(sequence)  # type: ignore[arg-type]
-    mine = f"e{execution}"
+    mine = turns_of(execution)
     for snapshot, tickets in (
         (turns.wanted(), list(turns.tickets.values())),
         (turns.held(), [one for one in turns.tickets.values() if one.held]),
     ):
         others = {
-            one.execution_id
+            one.holder
             for one in tickets
-            if one.execution_id != mine and any(overlap(key, mine_) for mine_ in one.keys)
+            if one.holder != mine and any(overlap(key, mine_) for mine_ in one.keys)
         }
         assert snapshot.taken(key, mine) == bool(others)
         assert snapshot.holders(key) - {mine} == others
@@ -131,29 +138,29 @@ def test_asking_again_gives_up_what_was_held_and_stands_at_the_end() -> None:
     turns.take(ticket(1, (KEYS[1],)))
     turns.take(ticket(2, (KEYS[1],)))
     (granted,) = turns.take(ticket(1, (KEYS[1], KEYS[2])))
-    assert granted.execution_id == "e2"
-    (granted,) = turns.release("e2")
-    assert (granted.execution_id, granted.keys) == ("e1", (KEYS[1], KEYS[2]))
+    assert granted.holder == turns_of(2)
+    (granted,) = turns.release(turns_of(2))
+    assert (granted.holder, granted.keys) == (turns_of(1), (KEYS[1], KEYS[2]))
 
 
 def test_a_streams_older_instances_lose_their_turns_and_no_other_does() -> None:
     turns = Turns()
     turns.take(ticket(1, (KEYS[1],), incarnation=1))
     turns.take(ticket(2, (KEYS[1],), incarnation=2))
-    turns.take(Ticket("e3", "other", 1, (KEYS[2],)))
+    turns.take(Ticket(turns_of(3), "other", 1, (KEYS[2],)))
     (granted,) = turns.release_stream("stream", 2)
-    assert granted.execution_id == "e2"
-    assert set(turns.tickets) == {"e2", "e3"}
+    assert granted.holder == turns_of(2)
+    assert set(turns.tickets) == {turns_of(2), turns_of(3)}
 
 
 def test_a_step_is_blocked_by_the_turns_of_others_only() -> None:
     held = HeldTurns.of([ticket(1, (KEYS[1],)), ticket(2, (KEYS[3],))])
     reads = (StateRead(KEYS[1], 5), StateRead(KEYS[2], 0))
     writes = (StateWrite(KEYS[1], None), StateWrite(KEYS[4], None))
-    assert blocked(held, "e1", reads, writes) == (KEYS[4],)
-    assert blocked(held, "e2", reads, writes) == (KEYS[1],)
-    assert blocked(held, "e3", reads, writes) == (KEYS[1], KEYS[4])
-    assert blocked(NOTHING_HELD, "e3", reads, writes) == ()
+    assert blocked(held, turns_of(1), reads, writes) == (KEYS[4],)
+    assert blocked(held, turns_of(2), reads, writes) == (KEYS[1],)
+    assert blocked(held, turns_of(3), reads, writes) == (KEYS[1], KEYS[4])
+    assert blocked(NOTHING_HELD, turns_of(3), reads, writes) == ()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,26 @@
+"""What a node run is given of the execution that it belongs to."""
+
+from greenroom.actors.nodes.runner import NodeRun
+from greenroom.protocol.engine.transition import RunNode
+from greenroom.protocol.execution import ExecutionState
+
+
+def node_run_of(state: ExecutionState, command: RunNode, *, holds_turns: bool) -> NodeRun:
+    """Return the run that a committed transition asks for. What it is given is its own: the state
+    goes on changing.
+    """
+    accepted, effects = state.accepted, state.effects.get(command.token_id)
+    return NodeRun(
+        execution_id=accepted.execution_id,
+        token_id=command.token_id,
+        node=command.node,
+        visit=command.visit,
+        attempt=command.attempt,
+        memory=state.memory.copy(),
+        correlation_id=accepted.correlation_id,
+        holds_turns=holds_turns,
+        hops=accepted.hops,
+        effects=None if effects is None else effects.copy(),
+        asked=state.asked,
+        rewinds=state.rewinds,
+    )
