@@ -11,6 +11,7 @@ import msgspec
 
 from greenroom.protocol.checkpoints import Naming
 from greenroom.protocol.execution import Status
+from greenroom.protocol.forked import ForkChange, Forked
 from greenroom.protocol.optional_raw import OptionalRaw
 from greenroom.protocol.questions import QuestionChange
 from greenroom.protocol.timers import TimerMove
@@ -95,6 +96,7 @@ class Summary(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only
     error: str | None = None
     concurrency_key: str = ""  # of executions of its entry point with the same, one runs at a time
     takes_key: bool = False  # it has begun by this commit, and keeps its key until it ends
+    forked: Forked | None = None  # where it came from, when it is a fork
 
 
 class Commit(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -125,6 +127,7 @@ class Commit(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=
     delete: bool = False
     naming: Naming | None = None  # checkpoints: of the record, or, without one, of earlier records
     questions: tuple[QuestionChange, ...] = ()  # of the execution of `record`
+    fork: ForkChange | None = None  # of the execution of `record`
 
 
 class OutcomeKind(StrEnum):

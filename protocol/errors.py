@@ -5,10 +5,10 @@ GreenroomError
 |  |- InvalidId  InvalidValue  InvalidConfig  InvalidGraph  UnsupportedSetting
 |  |- EntryPointNotFound  NodeNotFound  FunctionNotFound  EntryPointExists  InvalidExpression
 |  |- ExecutionNotFound  EffectMismatch  TooManyEffects  InvalidItem  BatchTooLarge
-|  |- CheckpointNotFound  InvalidAnswer  AmbiguousInput
+|  |- CheckpointNotFound  PositionNotFound  InvalidAnswer  AmbiguousInput
 |- RuntimeStateError          the call does not fit the runtime's present state
 |  |- RuntimeNotRunning  RuntimeIsRunning  RuntimeStopped  IdempotencyConflict  NotResumable
-|  |- NotDeletable
+|  |- NotDeletable  NotForkable
 |- AdmissionError             refused now, may work later
 |  |- Overloaded  RateLimited  StreamUnavailable  InboxFull
 |- StorageError

@@ -12,6 +12,7 @@ import msgspec
 
 from greenroom.protocol.budget import Budget
 from greenroom.protocol.effects import EffectRecord
+from greenroom.protocol.forked import Forked
 from greenroom.protocol.questions import Injected, OpenQuestion
 
 
@@ -96,6 +97,7 @@ class Accepted(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_onl
     concurrency_key: str = ""
     timeout_s: float | None = None  # of the time in which it runs
     deadline: float | None = None  # wall UTC seconds
+    forked: Forked | None = None  # where it came from, when it is a fork
 
 
 class ExecutionState(msgspec.Struct, gc=False, kw_only=True):

@@ -92,13 +92,15 @@ class JournalRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, k
 
 def apply(state: ExecutionState | None, patch: Patch, seq: int) -> ExecutionState:
     """Fold `patch`, the change of record `seq`, into `state` in place and return it; None starts
-    a new state.
+    a new state, but for a fork, which begins with `beginnings.beginning`.
 
     Raises ValueError when the records do not follow one another: a gap would be silent loss.
     """
     if state is None:
         if patch.accepted is None:
             raise ValueError(f"record {seq} does not begin an execution")
+        if patch.accepted.forked is not None:
+            raise ValueError(f"record {seq} begins a fork, which begins with the state of another")
         state = ExecutionState(accepted=patch.accepted, seq=seq - 1)
     if seq != state.seq + 1:
         raise ValueError(f"record {seq} does not follow record {state.seq}")

@@ -15,6 +15,28 @@ class NotDeletable(RuntimeStateError):
         self.session_id, self.status = session_id, status
 
 
+class NotForkable(RuntimeStateError):
+    """Nothing follows that position of the session, so there is nothing that a fork could do."""
+
+    code = "not_forkable"
+
+    def __init__(self, session_id: str, seq: int) -> None:
+        super().__init__(
+            f"session {session_id} cannot be forked at record {seq}: nothing follows it"
+        )
+        self.session_id, self.seq = session_id, seq
+
+
+class PositionNotFound(InvalidInput):
+    """The session has no record of that seq; `last` is the seq of its newest."""
+
+    code = "position_not_found"
+
+    def __init__(self, session_id: str, seq: int, last: int) -> None:
+        super().__init__(f"session {session_id} has records 1 to {last}, and none of seq {seq}")
+        self.session_id, self.seq, self.last = session_id, seq, last
+
+
 class CheckpointNotFound(InvalidInput):
     """The session has no checkpoint of that id: it never had one, or it was deleted or pruned."""
 

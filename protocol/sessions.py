@@ -14,9 +14,18 @@ from greenroom.protocol.timers import moment
 from greenroom.protocol.values import decode_value
 
 
+class ForkedFrom(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a fork came from: the session that stood there after its step `seq`, and may be gone
+    by now.
+    """
+
+    session_id: str
+    seq: int
+
+
 class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A session in a listing. `accepted_at` is when it was triggered, `status_since` when it came
-    into its status; both aware, UTC.
+    into its status; both aware, UTC. `forked_from` says where a fork came from.
     """
 
     session_id: str
@@ -27,6 +36,7 @@ class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
     accepted_at: datetime
     status_since: datetime
     error: str | None = None
+    forked_from: ForkedFrom | None = None
 
     @property
     def is_resumable(self) -> bool:
@@ -50,7 +60,9 @@ class Session(SessionSummary, frozen=True, kw_only=True):
     where it stands, which of an ended session is where it stopped; empty when completed.
     `next_due` is when something comes due of it: a sleep or a backoff ends, or its time runs out;
     `open_questions` are the ids of what it asked people and nobody answered. `run` counts resumes
-    from 1, `rewinds` those that began at a checkpoint. `steps_executed` counts visits of nodes;
+    from 1, `rewinds` those that began at a checkpoint. The `input_data` of a fork is what was put
+    over the memory that it began with, and its counts, but for `run`, go on from those that it
+    began with. `steps_executed` counts visits of nodes;
     `total_retries` the further attempts that the failed attempts in `retry_details`, by node, led
     to.
     """
@@ -117,6 +129,7 @@ def session_of(
 
 
 def _shown(summary: Summary) -> dict[str, Any]:
+    origin = summary.forked
     return {
         "session_id": summary.execution_id,
         "status": summary.status,
@@ -126,6 +139,9 @@ def _shown(summary: Summary) -> dict[str, Any]:
         "accepted_at": moment(summary.accepted_at),
         "status_since": moment(summary.updated_at),
         "error": summary.error,
+        "forked_from": None
+        if origin is None
+        else ForkedFrom(session_id=origin.execution_id, seq=origin.seq),
     }
 
 

@@ -5,6 +5,7 @@ import msgspec
 from greenroom.protocol.budget import Budget
 from greenroom.protocol.commit import CommitOutcome, CursorMove, StateKey, StateRead, StateWrite
 from greenroom.protocol.effects import EffectRecord
+from greenroom.protocol.forked import Forked
 from greenroom.protocol.message import Message
 from greenroom.protocol.questions import AskedQuestion
 
@@ -39,6 +40,7 @@ class Trigger(Message, frozen=True, tag="trigger"):
         None  # of the log consumer that sent it: effect and cursor in one commit
     )
     events: tuple[msgspec.Raw, ...] = ()  # encoded EventBody, appended before the execution's own
+    fork: Forked | None = None  # where the execution begins, when not at the entry node
 
 
 class TriggerMany(Message, frozen=True, tag="trigger_many"):

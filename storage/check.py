@@ -18,6 +18,7 @@ from greenroom.protocol.errors import StorageError
 from greenroom.protocol.timers import microseconds
 from greenroom.storage import (
     check_concurrency,
+    check_forks,
     check_questions,
     checkpoints,
     events,
@@ -104,7 +105,7 @@ def _check(reader: Reader) -> list[str]:
     problems: list[str] = []
     parts = (
         *(_executions, _orphans, _indexes, _timers, _goals, _checkpoints),
-        *(check_concurrency.of_table, check_questions.index),
+        *(check_concurrency.of_table, check_questions.index, check_forks.of_table),
         *(_events, _claims, _state, _small_tables),
     )
     for part in parts:
@@ -158,7 +159,8 @@ def _executions(txn: Transaction) -> Iterator[str]:
             yield f"{name}: its journal ends at {last_seq(txn, ordinal)}, not {state.seq}"
         yield from _snapshots(txn, ordinal, name)
         yield from _notes(txn, ordinal, name)
-        yield from check_concurrency.of_execution(txn, ordinal, summary)
+        yield from check_concurrency.of_execution(txn, ordinal, summary, state)
+        yield from check_forks.of_execution(txn, ordinal, summary, state)
         yield from check_questions.of_execution(txn, ordinal, state, name)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from greenroom.protocol.commit import Summary
-from greenroom.protocol.execution import TERMINAL, Status
+from greenroom.protocol.execution import TERMINAL, ExecutionState, Status
 from greenroom.storage.concurrency import BEHIND, HAS_IT
 from greenroom.storage.keys import (
     KEY_END,
@@ -18,8 +18,12 @@ from greenroom.storage.tables import Table, Transaction
 _PAGE = 1_000
 
 
-def of_execution(txn: Transaction, ordinal: int, summary: Summary) -> Iterator[str]:
-    """An execution with a key is in the table once until it ends, and whoever runs has its key."""
+def of_execution(
+    txn: Transaction, ordinal: int, summary: Summary, state: ExecutionState
+) -> Iterator[str]:
+    """An execution with a key is in the table once until it ends, and whoever runs has its key; so
+    does whoever came to where it waits by itself.
+    """
     if not summary.concurrency_key or summary.status in TERMINAL:
         return
     entry, name = entry_digest(summary.entry_point), f"execution {summary.execution_id}"
@@ -33,7 +37,10 @@ def of_execution(txn: Transaction, ordinal: int, summary: Summary) -> Iterator[s
     ]
     if len(found) != 1:
         yield f"{name}: {len(found)} times among the executions of its concurrency key"
-    elif summary.status in (Status.RUNNING, Status.WAITING) and found != [HAS_IT]:
+    elif found != [HAS_IT] and (
+        summary.status is Status.RUNNING
+        or (summary.status is Status.WAITING and not state.rewinds and summary.forked is None)
+    ):
         yield f"{name}: is {summary.status} without its concurrency key"
 
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from greenroom.protocol.commit import Summary
 from greenroom.protocol.errors import StoreCorrupt
 from greenroom.protocol.execution import SETTLED, TERMINAL, Status
-from greenroom.storage import concurrency, goals, questions
+from greenroom.storage import concurrency, forks, goals, questions
 from greenroom.storage.keys import (
     KEY_END,
     NUMBER_MAX,
@@ -181,6 +181,8 @@ def drop(txn: Transaction, ordinal: int) -> None:
     if summary.concurrency_key:
         concurrency.forget(txn, entry, ordinal, summary.concurrency_key)
     questions.unlist(txn, ordinal)
+    if summary.forked is not None:
+        forks.forget(txn, ordinal, summary.forked)
     txn.put(Table.GARBAGE, number, b"")
 
 
@@ -190,9 +192,14 @@ _OWNED: Final = (  # tables keyed by ordinal
 
 
 def sweep(txn: Transaction, limit: int) -> bool:
-    """Delete up to `limit` records of dropped executions; say whether there may be more."""
+    """Delete up to `limit` records of dropped executions; say whether there may be more.
+
+    Whatever is still read through one of them gets a snapshot of its own first.
+    """
     for number, _ in txn.range(Table.GARBAGE, b"", pack_number(NUMBER_MAX), limit):
         ordinal = unpack_number(number)
+        if forks.release(txn, ordinal) == forks.RELEASE_MAX:
+            return True
         start, stop = journal_key(ordinal, 0), journal_key(ordinal + 1, 0)
         for table in _OWNED:
             limit -= txn.delete_range(table, start, stop, limit)

@@ -237,6 +237,8 @@ class Group:
             if seq != commit.expected_seq + 1:
                 text = f"record {seq} does not follow record {commit.expected_seq}"
                 return refused(commit, CommitRefused.code, text)
+        if commit.fork is not None and (why := beside.refusal(self._txn, commit)) is not None:
+            return why
         error = unfit(commit)
         if error is not None:
             return refused(commit, error.code, str(error))

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from greenroom.protocol.beginnings import beginning
 from greenroom.protocol.codec import decode_record, decode_state
 from greenroom.protocol.errors import StoreCorrupt
 from greenroom.protocol.execution import ExecutionState
@@ -53,8 +54,13 @@ def load(txn: Transaction, ordinal: int, seq: int | None = None) -> Loaded:
 
 
 def fold(txn: Transaction, ordinal: int, seq: int | None = None) -> ExecutionState:
-    """Return the same state as `load` from the records alone, without a snapshot."""
-    return _fold(txn, ordinal, None, 0, seq)[0]
+    """Return the same state as `load` from the records alone, without a snapshot but the one that
+    a fork begins with.
+    """
+    state, after = _snapshot(txn, ordinal, 1)
+    if state is not None and state.accepted.forked is None:
+        state, after = None, 0
+    return _fold(txn, ordinal, state, after, seq)[0]
 
 
 def snapshot_seqs(txn: Transaction, ordinal: int) -> list[int]:
@@ -76,8 +82,11 @@ def _fold(
     while page := records(txn, ordinal, after, _PAGE, until):
         for number, raw in page:
             patch_bytes += len(raw)
+            record = decode(number, raw)
+            if state is None and number == 1:
+                state = _beginning(txn, ordinal, record)
             try:
-                state = apply(state, decode(number, raw).patch, number)
+                state = apply(state, record.patch, number)
             except ValueError as error:
                 text = f"the journal of number {ordinal} does not fold: {error}"
                 raise StoreCorrupt(text) from error
@@ -85,6 +94,19 @@ def _fold(
     if state is None or (seq is not None and state.seq != seq):
         raise StoreCorrupt(f"the journal of number {ordinal} has no record {seq or 1}")
     return state, patch_bytes
+
+
+def _beginning(txn: Transaction, ordinal: int, first: JournalRecord) -> ExecutionState | None:
+    """Return the state that the first record changes: that of a fork was another execution's."""
+    accepted = first.patch.accepted
+    if accepted is None or accepted.forked is None:
+        return None
+    origin = accepted.forked
+    try:
+        return beginning(load(txn, origin.ordinal, origin.seq).state, accepted)
+    except StoreCorrupt as error:
+        text = f"number {ordinal} was forked at record {origin.seq} of {origin.execution_id}"
+        raise StoreCorrupt(f"{text}, which cannot be read: {error}") from error
 
 
 def _snapshot(txn: Transaction, ordinal: int, until: int) -> tuple[ExecutionState | None, int]:

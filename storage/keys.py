@@ -31,6 +31,7 @@ _journal: Final = Struct(">QI")
 _status: Final = Struct(">B8sQ")
 _finished: Final = Struct(">8sQQ")
 _timer: Final = Struct(">8sQQ")
+_fork: Final = Struct(">QQQ")  # seqs take 8 bytes here, so that there is one above every seq
 _concurrency: Final = Struct(">24sBQ")
 _pending: Final = Struct(">8sQQI")
 
@@ -113,6 +114,17 @@ def unpack_timer_key(key: bytes) -> tuple[bytes, int, int]:
     """Return (entry digest, due in wall UTC microseconds, ordinal)."""
     entry, due, ordinal = _timer.unpack(key)
     return entry, due, ordinal
+
+
+def fork_key(parent: int, seq: int, ordinal: int) -> bytes:
+    """Key of a fork that is read through record `seq` of its parent: those of one lie together."""
+    return _fork.pack(parent, seq, ordinal)
+
+
+def unpack_fork_key(key: bytes) -> tuple[int, int, int]:
+    """Return (the parent's ordinal, its seq, the fork's ordinal)."""
+    parent, seq, ordinal = _fork.unpack(key)
+    return parent, seq, ordinal
 
 
 def checkpoint_key(ordinal: int, key: CheckpointKey) -> bytes:

@@ -24,6 +24,8 @@ def unfit(commit: Commit) -> CommitRefused | None:
     found = _raw("record", commit.record, RECORD_BYTES_MAX)
     if commit.snapshot is not None:
         found = found or _raw("snapshot", commit.snapshot, SNAPSHOT_BYTES_MAX)
+    if commit.fork is not None:
+        found = found or _raw("beginning of a fork", commit.fork.base, SNAPSHOT_BYTES_MAX)
     for event in commit.events:
         found = found or _raw("event", event.body, EVENT_BODY_BYTES_MAX)
         if event.payload is not None:

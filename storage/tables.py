@@ -36,6 +36,7 @@ class Table(IntEnum):
     GOALS = 19  # first ordinal of a run -> its goal; goal, first ordinal -> nothing
     DECISIONS = 20  # ordinal, seq, number -> encoded decision or problem
     CONCURRENCY = 21  # entry point, concurrency key, place, ordinal of an unfinished one -> nothing
+    FORKS = 22  # ordinal, seq, ordinal of a fork that is read through that position -> nothing
 
 
 class Transaction(Protocol):

@@ -1,12 +1,17 @@
-"""The part of the facade about stored sessions: list them, look at one, delete it."""
+"""The part of the facade about stored sessions: list them, look at one, fork it, delete it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
+from typing import Any, Unpack
 
 from greenroom.actors.host.assembly import Assembly
 from greenroom.actors.host.deleting import delete
+from greenroom.actors.host.forking import Wanted, fork
 from greenroom.actors.host.session_reading import page_in, query_of, session_in
+from greenroom.actors.host.trigger_options import TriggerOptions
+from greenroom.actors.kernel.clock import Clock
 from greenroom.protocol.execution import Status
 from greenroom.protocol.limits import LIST_PAGE_DEFAULT
 from greenroom.protocol.sessions import Session, SessionPage
@@ -16,6 +21,7 @@ class SessionCalls(ABC):
     """What AgentRuntime offers about sessions. Session ids are execution ids."""
 
     _assembly: Assembly | None
+    _clock: Clock
 
     @abstractmethod
     def _running(self) -> Assembly:
@@ -61,6 +67,31 @@ class SessionCalls(ABC):
         """
         assembly = self._assembly
         return None if assembly is None else assembly.store.read(partial(session_in, session_id))
+
+    async def fork(
+        self,
+        session_id: str,
+        checkpoint: str | None = None,
+        *,
+        memory: Mapping[str, Any] | None = None,
+        seq: int | None = None,
+        correlation_id: str | None = None,
+        **options: Unpack[TriggerOptions],
+    ) -> str:
+        """Start a new session where another one stood, and return its id after the commit.
+
+        It begins as that one was at a checkpoint, at record `seq`, or is now, with `memory` over
+        the memory of that time, and both go on. Nothing of the other one changes, whatever its
+        status; what it asked people there is asked anew, its effects are made anew, and shared
+        state is as it is now. The call is admitted as a trigger of its entry point and takes the
+        options of TriggerOptions; an idempotency key counts among the forks of the session, and
+        without a `budget` that of the position counts on. Costs the same however long the session
+        is. Raises ExecutionNotFound, CheckpointNotFound, PositionNotFound, NotForkable when nothing
+        follows the position, NodeNotFound, and as `trigger` does.
+        """
+        wanted = Wanted(session_id, checkpoint, seq)
+        assembly, now = self._running(), self._clock.now()
+        return await fork(assembly, wanted, memory, correlation_id, options, now)
 
     async def delete_session(self, session_id: str) -> bool:
         """Delete a session that has ended, is held or paused; True after the commit, False when

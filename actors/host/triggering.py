@@ -19,11 +19,13 @@ from greenroom.protocol.errors import (
     IdempotencyConflict,
     InvalidValue,
     PoisonMessage,
+    StoreCorrupt,
     StoreUnavailable,
     ValueTooLarge,
 )
 from greenroom.protocol.ids import new_execution_id, validate_id
 from greenroom.protocol.limits import INPUT_BYTES_MAX, PRIORITY_MAX, TIMEOUT_S_MAX
+from greenroom.protocol.people_errors import ExecutionNotFound
 from greenroom.protocol.settings import check_integer, check_number
 from greenroom.protocol.stream_messages import Trigger
 from greenroom.protocol.timers import utc_seconds
@@ -156,6 +158,10 @@ def execution_of(outcome: CommitOutcome, trigger: Trigger) -> tuple[str, bool]:
 def _refusal(outcome: CommitOutcome, key: str | None) -> GreenroomError:
     if outcome.code == IdempotencyConflict.code:
         return IdempotencyConflict(key or "", outcome.duplicate_of)
+    if outcome.code == ExecutionNotFound.code:
+        return ExecutionNotFound(outcome.text)
+    if outcome.code == StoreCorrupt.code:
+        return StoreCorrupt(outcome.text)
     if outcome.code == PoisonMessage.code:
         return PoisonMessage(outcome.text)
     if outcome.code in (InvalidValue.code, ValueTooLarge.code):

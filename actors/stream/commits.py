@@ -19,6 +19,7 @@ from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.events import EventBody
 from greenroom.protocol.execution import Accepted, ExecutionState, Status
+from greenroom.protocol.forked import ForkChange, Forked
 from greenroom.protocol.limits import PRIORITY_STEP_S, SNAPSHOT_PATCH_BYTES
 from greenroom.protocol.patch import JournalRecord, Patch, apply
 from greenroom.protocol.shared_state import state_changed_events
@@ -56,7 +57,8 @@ class CommitMaker:
     ) -> Commit:
         """The commit of one step; with `result` it also holds the node run's shared state and
         events, with `trigger` what the trigger brought."""
-        expected = 0 if live.state is None else live.state.seq
+        state = live.state if live.base is None else live.base
+        expected = 0 if state is None else state.seq
         record = encode(
             JournalRecord(
                 seq=expected + 1,
@@ -89,14 +91,16 @@ class CommitMaker:
             reads=() if result is None else result.reads,
             writes=() if result is None else result.writes,
             notes=() if result is None else result.notes,
-            timer=timer_move(live.state, transition.patch),
+            timer=timer_move(state, transition.patch),
             questions=transition.questions,
         )
         seldom: dict[str, Any] = {}
         if trigger is not None:
             seldom.update(idempotency=_claims(trigger, now), cursor=trigger.cursor)
         if self._checkpoints is not None:
-            seldom["naming"] = names_of(self._checkpoints, live.state, transition, now)
+            seldom["naming"] = names_of(self._checkpoints, state, transition, now)
+        if expected <= 1 and state is not None and state.accepted.forked is not None:
+            seldom["fork"] = _fork_change(live, state, state.accepted.forked, len(record))
         return replace(commit, **seldom) if seldom else commit
 
     def deletion(self, commit_id: int, live: Live) -> Commit:
@@ -149,6 +153,14 @@ def deletion_of(ordinal: int, state: ExecutionState) -> Commit:
     )
 
 
+def _fork_change(live: Live, state: ExecutionState, origin: Forked, size: int) -> ForkChange:
+    """A fork is accepted as a reference, and gets its own beginning with its next step."""
+    if not state.seq:
+        return ForkChange(origin=origin)
+    live.patch_bytes = size
+    return ForkChange(origin=origin, base=Raw(encode(state)))
+
+
 def _summary(live: Live, transition: Transition, now: float) -> Summary | None:
     status = transition.patch.status
     if status is None:
@@ -169,6 +181,7 @@ def _summary(live: Live, transition: Transition, now: float) -> Summary | None:
         error=transition.patch.error,
         concurrency_key=accepted.concurrency_key,
         takes_key=bool(accepted.concurrency_key) and _begins(live, status, transition.patch),
+        forked=accepted.forked,
     )
 
 
@@ -178,6 +191,8 @@ def _begins(live: Live, status: Status, patch: Patch) -> bool:
     """
     if status is Status.RUNNING:
         return True
+    if live.base is not None:
+        return False
     came_up = live.state is None or live.state.status is Status.QUEUED
     return came_up and patch.steps > 0
 
@@ -217,7 +232,8 @@ def accepted_from(
     trigger: Trigger, entry: EntryPointSpec, plan: Plan, goal_id: str, now: float
 ) -> Accepted:
     """What is fixed when the trigger becomes an execution."""
-    return Accepted(
+    # No more than 15 keywords: from there on Python builds a dict for the call first.
+    accepted = Accepted(
         execution_id=trigger.execution_id,
         entry_point=entry.id,
         entry_node=entry.entry_node,
@@ -233,6 +249,7 @@ def accepted_from(
         timeout_s=entry.timeout_s if trigger.timeout_s is None else trigger.timeout_s,
         deadline=trigger.deadline,
     )
+    return accepted if trigger.fork is None else replace(accepted, forked=trigger.fork)
 
 
 def tick_of(result: NodeResult) -> NodeSucceeded | NodeErrored:

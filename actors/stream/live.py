@@ -35,6 +35,7 @@ class Live:
     ordinal: int = 0
     in_flight: "InFlight | None" = None
     ticks: "deque[Pending]" = field(default_factory=deque)
+    base: ExecutionState | None = None  # of a fork that is not accepted yet: what it begins with
     permit: bool = False
     patch_bytes: int = 0  # since the last snapshot
     started_at: int = 0  # the seq at which what waited beside its running nodes was started

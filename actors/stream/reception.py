@@ -1,7 +1,10 @@
 """How triggers become executions of one stream, and who hears of it."""
 
+from functools import partial
+
 from greenroom.actors.kernel.clock import Clock
 from greenroom.actors.stream.admission_desk import AdmissionDesk
+from greenroom.actors.stream.beginning_forks import read_fork
 from greenroom.actors.stream.commits import accepted_from
 from greenroom.actors.stream.live import Live, Pending
 from greenroom.actors.stream.parts import StreamParts
@@ -9,6 +12,10 @@ from greenroom.actors.stream.roster import Roster
 from greenroom.actors.stream.steps import StepMachine
 from greenroom.protocol.commit import CommitOutcome, OutcomeKind
 from greenroom.protocol.engine.ticks import Accept
+from greenroom.protocol.errors import StoreCorrupt
+from greenroom.protocol.execution import Accepted
+from greenroom.protocol.forked import Forked
+from greenroom.protocol.people_errors import ExecutionNotFound
 from greenroom.protocol.stream_messages import Trigger
 
 
@@ -52,11 +59,30 @@ class Reception:
         entry, now, name = self._parts.entry_point, self._clock.now(), trigger.execution_id
         accepted = accepted_from(trigger, entry, self._parts.plan, self._parts.goal_id, now)
         live = Live(name)
+        if trigger.fork is not None:
+            self._begin_fork(live, trigger, trigger.fork, accepted)
+            return
         if self._desk.may_begin(trigger):
             self._desk.take(live)
         self._roster.add(live)
         budget = entry.budget if trigger.budget is None else trigger.budget
         tick = Accept(accepted=accepted, memory=trigger.memory, permit=live.permit, budget=budget)
+        self._steps.accept(live, Pending(tick), trigger)
+
+    def _begin_fork(self, live: Live, trigger: Trigger, origin: Forked, accepted: Accepted) -> None:
+        """A fork queues for its first permit, as whoever is taken back does."""
+        try:
+            tick = self._parts.store.read(partial(read_fork, trigger, origin, accepted))
+        except StoreCorrupt as error:
+            code, text = StoreCorrupt.code, str(error)
+            if not self._parts.store.read(lambda reader: reader.execution_at(origin.ordinal)):
+                code = ExecutionNotFound.code
+                text = f"there is no execution {origin.execution_id} in the store any more"
+            outcome = CommitOutcome(commit_id=0, kind=OutcomeKind.REFUSED, code=code, text=text)
+            self._answer(trigger, outcome, accepted=False)
+            return
+        live.base = tick.base
+        self._roster.add(live)
         self._steps.accept(live, Pending(tick), trigger)
 
     def _answer_repeat(self, trigger: Trigger) -> None:
@@ -73,6 +99,7 @@ class Reception:
             self._answer(one, outcome, accepted=False)
         live.repeats.clear()
         self.accepted += accepted
+        live.base = None
         if not accepted and trigger.concurrency_key:
             self._desk.leave(trigger.execution_id, trigger.concurrency_key)
             self._desk.admit()

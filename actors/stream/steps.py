@@ -203,7 +203,9 @@ class StepMachine:
                 flight.pending.reply.set(True)
             return
         live.ordinal = outcome.ordinal
-        live.state = apply(live.state, flight.transition.patch, flight.commit.expected_seq + 1)
+        before = live.state if live.base is None else live.base
+        live.base = None
+        live.state = apply(before, flight.transition.patch, flight.commit.expected_seq + 1)
         if trigger is not None:
             self._owner.answered(trigger, outcome, live)
         self._owner.committed(live, flight)

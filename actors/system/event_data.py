@@ -49,7 +49,10 @@ class EventData:
             if final:
                 memory = reader.load_state(stored.ordinal).memory
             else:
-                memory = reader.journal(stored.ordinal, limit=1)[0].patch.memory
+                first = reader.journal(stored.ordinal, limit=1)[0].patch
+                memory = first.memory
+                if first.accepted is not None and first.accepted.forked is not None:
+                    memory = reader.load_state(stored.ordinal, 1).memory
             return {key: bytes(raw) for key, raw in memory.items()}
 
         found = self._store.read(load)

@@ -56,6 +56,7 @@ from greenroom.protocol.engine.asking import answer
 from greenroom.protocol.engine.coming_due import come_due
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.due import overdue
+from greenroom.protocol.engine.forking import fork
 from greenroom.protocol.engine.going_on import set_out
 from greenroom.protocol.engine.injecting import inject
 from greenroom.protocol.engine.node_ends import conflicted, node_errored, node_succeeded
@@ -71,6 +72,7 @@ from greenroom.protocol.engine.ticks import (
     Conflicted,
     Dispatch,
     Due,
+    Fork,
     Hold,
     Inject,
     NodeErrored,
@@ -97,8 +99,9 @@ _RECOVERED: Final = EventType.EXECUTION_RECOVERED.value
 def advance(plan: Plan, state: ExecutionState | None, tick: Tick, now: float) -> Transition | None:
     """Return what `tick` does to an execution; None when it is stale or changes nothing.
 
-    `state` is None for Accept only, and is only read: the caller commits the transition, then folds
-    its patch with `patch.apply`. `now` is wall UTC seconds. Equal arguments give equal transitions.
+    `state` is None for Accept and Fork only, and is only read: the caller commits the transition,
+    then folds its patch with `patch.apply`. `now` is wall UTC seconds. Equal arguments give equal
+    transitions.
     A token at a node that the plan has not holds the execution. Raises ValueError when an Accept
     comes with a state or another tick without one, StoreCorrupt when a condition or `route_on`
     reads a value that is not one.
@@ -134,6 +137,10 @@ def advance(plan: Plan, state: ExecutionState | None, tick: Tick, now: float) ->
             return inject(plan, _known(state), tick, now)
         case Rewind():
             return rewind(plan, _known(state), tick, now)
+        case Fork():
+            if state is not None:
+                raise ValueError(f"execution {state.accepted.execution_id} is accepted already")
+            return fork(plan, tick, now)
         case Hold():
             return _hold(plan, _known(state), tick, now)
         case _:

@@ -84,8 +84,10 @@ def stored_due(state: ExecutionState) -> float | None:
 
 
 def timer_move(state: ExecutionState | None, patch: Patch) -> TimerMove | None:
-    """Return how `patch` changes the store's index, None when it does not. `state` is only read."""
-    before = None if state is None else stored_due(state)
+    """Return how `patch` changes the store's index, None when it does not. `state` is only read;
+    one without a record is what a fork begins with.
+    """
+    before = None if state is None or not state.seq else stored_due(state)
     after = None if _is_out_after(state, patch) else stored_due(_outline(state, patch))
     return None if before == after else TimerMove(before, after)
 

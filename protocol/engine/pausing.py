@@ -12,7 +12,7 @@ from greenroom.protocol.engine.spending import renew
 from greenroom.protocol.engine.ticks import Pause, Resume
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.events import EventType
-from greenroom.protocol.execution import ExecutionState, Status
+from greenroom.protocol.execution import ExecutionState, Status, Token
 from greenroom.protocol.patch import Cause
 
 PAUSABLE: Final = frozenset({Status.QUEUED, Status.RUNNING, Status.WAITING})
@@ -66,12 +66,24 @@ def take_up(
     draft.memory = dict(memory)
     for token_id, token in draft.state.tokens.items():
         draft.event(_RESUMED, token.node, {"run": draft.run, **data})
-        if token.ended is not None:
-            go_on_or_wait(draft, token_id, token, token.ended, memory, permit=False)
-            continue
-        if forgiven:
-            token = msgspec.structs.replace(token, failures=0, crashes=0, conflicts=0)
-        if draft.awaits_answers(token_id):
-            await_answers(draft, token_id, token)
-        else:
-            draft.queue(token_id, token)
+        let_go(draft, token_id, token, memory, forgiven=forgiven)
+
+
+def let_go(
+    draft: Draft,
+    token_id: int,
+    token: Token,
+    memory: dict[str, msgspec.Raw],
+    *,
+    forgiven: bool,
+) -> None:
+    """Let a token at rest go on, with `memory` as new input."""
+    if token.ended is not None:
+        go_on_or_wait(draft, token_id, token, token.ended, memory, permit=False)
+        return
+    if forgiven:
+        token = msgspec.structs.replace(token, failures=0, crashes=0, conflicts=0)
+    if draft.awaits_answers(token_id):
+        await_answers(draft, token_id, token)
+    else:
+        draft.queue(token_id, token)

@@ -6,6 +6,7 @@ retries; what was done outside cannot be undone, so effects and their keys are n
 asked anew what they were being asked then.
 """
 
+from collections.abc import Iterable
 from itertools import takewhile
 from typing import Final
 
@@ -42,7 +43,7 @@ def rewind(plan: Plan, state: ExecutionState, tick: Rewind, now: float) -> Trans
     ids = {token_id: first + number for number, token_id in enumerate(target.tokens)}
     there = msgspec.structs.replace(
         state,
-        tokens={ids[one]: _at_rest(token) for one, token in target.tokens.items()},
+        tokens={ids[one]: at_rest(token) for one, token in target.tokens.items()},
         effects={},
         memory=target.memory,
         visits=target.visits,
@@ -54,24 +55,22 @@ def rewind(plan: Plan, state: ExecutionState, tick: Rewind, now: float) -> Trans
     draft.active_from_zero = True
     if tick.budget is not None:
         draft.budget = tick.budget
-    _ask_again(draft, target, tick.asked, ids)
+    draft.close_questions()
+    waited_for = [one for one in sorted(target.questions.items()) if one[1].to]
+    ask_again(draft, [(ids[one.token], tick.asked[number]) for number, one in waited_for])
     data = {"was": state.status.value, "from_seq": target.seq}
     take_up(draft, tick.memory, data, forgiven=True)
     made = draft.finish(Cause(tick="rewind"))
     return msgspec.structs.replace(made, patch=_way_back(state, there, made.patch))
 
 
-def _ask_again(
-    draft: Draft, target: ExecutionState, asked: dict[int, QuestionRecord], ids: dict[int, int]
-) -> None:
-    """Close what is open now, and ask what was open there; answers that were given belong to a time
-    after it. What became of an effect is not asked: it is made anew; nor for more budget, as what
-    it has now counts. A deadline is as far away as it was when the question was asked.
+def ask_again(draft: Draft, asked: Iterable[tuple[int, QuestionRecord]]) -> None:
+    """Ask what was open at a position, each for the token with that id; answers that were given
+    belong to a time after it. What became of an effect is not asked: it is made anew; nor for more
+    budget, as what it has now counts. A deadline is as far away as it was when the question was
+    asked.
     """
-    draft.close_questions()
-    waited_for = [one for one in sorted(target.questions.items()) if one[1].to]
-    for before, question in waited_for:
-        record, token_id = asked[before], ids[question.token]
+    for token_id, record in asked:
         again = AskedQuestion(
             prompt=record.prompt,
             to=record.to,
@@ -84,7 +83,7 @@ def _ask_again(
         open_question(draft, token_id, token, again)
 
 
-def _at_rest(token: Token) -> Token:
+def at_rest(token: Token) -> Token:
     """As it would be paused: a sleep goes on, a backoff does not."""
     return msgspec.structs.replace(parked(token), due=token.due if token.ended else None)
 

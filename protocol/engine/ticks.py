@@ -154,6 +154,18 @@ class Rewind(msgspec.Struct, frozen=True, gc=False):
     budget: Budget | None = None  # in place of the one that it has
 
 
+class Fork(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A new execution that begins where another one stood. `base` is the state that its journal
+    folds over (`beginnings.beginning`), and is only read; `memory` is new input. `asked` holds the
+    questions that were open there, each with the id of its token.
+    """
+
+    base: ExecutionState
+    memory: dict[str, msgspec.Raw] = {}
+    asked: tuple[tuple[int, QuestionRecord], ...] = ()
+    budget: Budget | None = None  # in place of the one that there was
+
+
 class Hold(msgspec.Struct, frozen=True, gc=False):
     """The execution cannot go on without a person."""
 
@@ -175,5 +187,6 @@ Tick = (
     | Answer
     | Inject
     | Rewind
+    | Fork
     | Hold
 )

@@ -86,8 +86,13 @@ from greenroom.protocol.questions import (
 from greenroom.protocol.rate_limit import RateLimit
 from greenroom.protocol.record_errors import TooManyNotes
 from greenroom.protocol.runs import Decision, Outcome, Problem, Run
-from greenroom.protocol.session_errors import CheckpointNotFound, NotDeletable
-from greenroom.protocol.sessions import Session, SessionPage, SessionSummary
+from greenroom.protocol.session_errors import (
+    CheckpointNotFound,
+    NotDeletable,
+    NotForkable,
+    PositionNotFound,
+)
+from greenroom.protocol.sessions import ForkedFrom, Session, SessionPage, SessionSummary
 
 __version__ = "0.1.0"
 
@@ -125,6 +130,7 @@ __all__ = [
     "EventType",
     "ExecutionNotFound",
     "ExecutionResult",
+    "ForkedFrom",
     "FunctionNotFound",
     "Goal",
     "GraphSpec",
@@ -152,6 +158,7 @@ __all__ = [
     "NodeTimedOut",
     "NonRetryable",
     "NotDeletable",
+    "NotForkable",
     "NotResumable",
     "OnBreach",
     "Option",
@@ -160,6 +167,7 @@ __all__ = [
     "Overflow",
     "Overloaded",
     "PortInUse",
+    "PositionNotFound",
     "Problem",
     "Question",
     "QuestionEnding",

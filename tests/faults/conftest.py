@@ -27,6 +27,7 @@ AGENT = str(Path(__file__).with_name("agent.py"))
 EFFECTS_AGENT = str(Path(__file__).with_name("effects_agent.py"))
 ALL_WAITS_AGENT = str(Path(__file__).with_name("all_waits_agent.py"))
 BACK_AGENT = str(Path(__file__).with_name("back_agent.py"))
+FORK_AGENT = str(Path(__file__).with_name("fork_agent.py"))
 CLOSING = ("node_succeeded", "node_errored")
 
 
@@ -223,6 +224,19 @@ def back_zygote() -> Iterator[Zygote]:
 def new_back_place(tmp_path: Path, back_zygote: Zygote) -> Any:
     """Makes a place for the agent that goes back to a checkpoint."""
     return lambda name: Place(tmp_path / str(name), back_zygote)
+
+
+@pytest.fixture(scope="session")
+def fork_zygote() -> Iterator[Zygote]:
+    one = Zygote(FORK_AGENT)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def new_fork_place(tmp_path: Path, fork_zygote: Zygote) -> Any:
+    """Makes a place for the agent that is forked."""
+    return lambda name: Place(tmp_path / str(name), fork_zygote)
 
 
 @pytest.fixture

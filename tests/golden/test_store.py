@@ -22,6 +22,7 @@ from greenroom.protocol.commit import (
 from greenroom.protocol.decisions import DecisionMade
 from greenroom.protocol.events import EventBody
 from greenroom.protocol.execution import Accepted, Ended, ExecutionState, Phase, Status, Token
+from greenroom.protocol.forked import ForkChange, Forked
 from greenroom.protocol.patch import Cause, JournalRecord, Patch
 from greenroom.protocol.questions import (
     Closing,
@@ -41,6 +42,7 @@ from greenroom.storage.tables import Table
 
 AT = 1767323045.25
 SHORT, LONG = "execution-1", "execution-" + "2" * 80  # a long id stands in keys as its digest
+FORK = "execution-3"
 LASTING = {b"format", b"state_version"}  # numbers of the store that are part of what it holds
 
 
@@ -59,6 +61,9 @@ QUESTION = QuestionRecord(
     default=msgspec.Raw(encode(False)),
 )
 CLOSING = Closing(ending=QuestionEnding.ANSWERED, at=AT, digest=b"digest", by="ada")
+
+
+ORIGIN = Forked(ordinal=2, execution_id=LONG, seq=1)
 
 
 def raw(value: Any) -> msgspec.Raw:
@@ -199,6 +204,25 @@ GROUPS = (
             stream="",
             incarnation=0,
             cursor=CursorMove("consumer:goal", 0, 3, raw({"folded": 3})),
+        ),
+    ),
+    (
+        Commit(
+            commit_id=7,
+            stream="api",
+            incarnation=1,
+            execution_id=FORK,
+            record=record(
+                1,
+                Patch(
+                    accepted=msgspec.structs.replace(accepted(FORK), forked=ORIGIN),
+                    status=Status.QUEUED,
+                    tokens={1: Token(node="first")},
+                ),
+            ),
+            summary=msgspec.structs.replace(summary(FORK, Status.QUEUED), forked=ORIGIN),
+            events=(NewEvent(event("execution_forked", FORK)),),
+            fork=ForkChange(origin=ORIGIN),
         ),
     ),
 )

@@ -1,0 +1,32 @@
+"""From a trigger that forks an execution to the tick that accepts the fork."""
+
+from greenroom.protocol.beginnings import beginning
+from greenroom.protocol.engine.ticks import Fork
+from greenroom.protocol.errors import StoreCorrupt
+from greenroom.protocol.execution import Accepted
+from greenroom.protocol.forked import Forked
+from greenroom.protocol.stream_messages import Trigger
+from greenroom.storage.reader import Reader
+
+
+def read_fork(trigger: Trigger, origin: Forked, accepted: Accepted, reader: Reader) -> Fork:
+    """The tick by which the fork is accepted that goes on from `origin`.
+
+    What has been recorded never changes, so it is right whenever its turn comes. Raises
+    StoreCorrupt when the position cannot be read, or is there no more.
+    """
+    target = reader.load_state(origin.ordinal, origin.seq)
+    asked = []
+    for number, question in sorted(target.questions.items()):
+        if question.to:
+            found = reader.question(target.accepted.execution_id, number)
+            if found is None:
+                text = f"question {number} of {origin.execution_id} is not in the store"
+                raise StoreCorrupt(text)
+            asked.append((question.token, found.record))
+    return Fork(
+        base=beginning(target, accepted),
+        memory=trigger.memory,
+        asked=tuple(asked),
+        budget=trigger.budget,
+    )
