@@ -83,7 +83,9 @@ class CursorMove(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Summary(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
-    """What a listing shows of an execution; written at accept and whenever the status changes."""
+    """What a listing shows of an execution; written at accept, whenever the status changes, and
+    when it moves to another version of its graph.
+    """
 
     execution_id: str
     entry_point: str
@@ -97,6 +99,8 @@ class Summary(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only
     concurrency_key: str = ""  # of executions of its entry point with the same, one runs at a time
     takes_key: bool = False  # it has begun by this commit, and keeps its key until it ends
     forked: Forked | None = None  # where it came from, when it is a fork
+    version: bytes = b""  # digest of the graph at which it stands, while it is queued or waits
+    unfit: bool = False  # it is held because it does not fit the graph
 
 
 class Commit(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -114,7 +118,7 @@ class Commit(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=
     ordinal: int = 0
     expected_seq: int = 0
     record: OptionalRaw = None  # encoded patch.JournalRecord with seq expected_seq + 1
-    summary: Summary | None = None  # present exactly when the status changes
+    summary: Summary | None = None  # present when the status changes, or the graph's version
     snapshot: OptionalRaw = None  # encoded execution.ExecutionState at seq expected_seq + 1
     events: tuple[NewEvent, ...] = ()
     idempotency: tuple[IdempotencyClaim, ...] = ()

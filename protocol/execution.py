@@ -134,3 +134,4 @@ class ExecutionState(msgspec.Struct, gc=False, kw_only=True):
     asked: int = 0  # the number of the newest question
     inbox: dict[int, Injected] = {}  # by number; kept until their nodes ask
     injected: int = 0  # the number of the newest input
+    unfit: tuple[str, ...] = ()  # why it does not fit the graph, while it is held for that

@@ -124,6 +124,9 @@ SYNC_ABANDONED_MAX: Final = 8  # hung calls whose threads are replaced
 SHUTDOWN_TIMEOUT_S_DEFAULT: Final = 10.0
 SHUTDOWN_TIMEOUT_S_MAX: Final = 3_600.0
 
+# Versions of graphs
+REASONS_MAX: Final = 20  # why one session does not fit
+
 # Checkpoints
 CHECKPOINT_AGE_DAYS_MAX: Final = 36_500
 CHECKPOINT_DESCRIPTION_CHARS_MAX: Final = 1_000

@@ -37,11 +37,11 @@ class RaiseFence(Message, frozen=True, tag="raise_fence"):
     stream: str
 
 
-class NoteNodes(Message, frozen=True, tag="note_nodes"):
-    """Asked: every waiting execution of the stream stands at one of these nodes (None)."""
+class NotePlan(Message, frozen=True, tag="note_plan"):
+    """Asked: what the graph with that digest declares, an encoded PlanVersion (None)."""
 
-    stream: str
-    nodes: tuple[str, ...]
+    digest: bytes
+    description: msgspec.Raw
 
 
 class Barrier(Message, frozen=True, tag="barrier"):
@@ -63,7 +63,7 @@ class TidyStore(Message, frozen=True, tag="tidy_store"):
 
 
 WriterMessage = (
-    CommitBatch | CommitNow | RaiseFence | NoteNodes | Barrier | DropCursor | StoreProbe | TidyStore
+    CommitBatch | CommitNow | RaiseFence | NotePlan | Barrier | DropCursor | StoreProbe | TidyStore
 )
 
 

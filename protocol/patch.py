@@ -32,7 +32,8 @@ class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     question's number to what opened it, or to None when it is closed; `inbox` that of an input to
     what is kept, or to None when it is used. `effects` sets what is on record in the slots of a
     token, None deletes it; all of it goes when the token goes or has ended. `active_s` and
-    `active_at` are set together. `rewound` comes before `visits` and `path`.
+    `active_at` are set together. `rewound` comes before `visits` and `path`. `unfit`
+    comes with a status, and each status replaces it.
     """
 
     accepted: Accepted | None = None
@@ -61,6 +62,7 @@ class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     wall_s: float = 0.0
     budget: Budget | None = None
     rewound: Rewound | None = None
+    unfit: tuple[str, ...] = ()
 
 
 class Cause(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -107,6 +109,7 @@ def apply(state: ExecutionState | None, patch: Patch, seq: int) -> ExecutionStat
     state.seq = seq
     if patch.status is not None:
         state.status = patch.status
+        state.unfit = patch.unfit
     for token_id, token in patch.tokens.items():
         if token is None:
             state.tokens.pop(token_id, None)

@@ -20,6 +20,7 @@ from greenroom.storage import (
     check_concurrency,
     check_forks,
     check_questions,
+    check_versions,
     checkpoints,
     events,
     journal,
@@ -106,6 +107,7 @@ def _check(reader: Reader) -> list[str]:
     parts = (
         *(_executions, _orphans, _indexes, _timers, _goals, _checkpoints),
         *(check_concurrency.of_table, check_questions.index, check_forks.of_table),
+        *(check_versions.plans, check_versions.index),
         *(_events, _claims, _state, _small_tables),
     )
     for part in parts:
@@ -161,6 +163,7 @@ def _executions(txn: Transaction) -> Iterator[str]:
         yield from _notes(txn, ordinal, name)
         yield from check_concurrency.of_execution(txn, ordinal, summary, state)
         yield from check_forks.of_execution(txn, ordinal, summary, state)
+        yield from check_versions.of_execution(txn, ordinal, summary)
         yield from check_questions.of_execution(txn, ordinal, state, name)
 
 

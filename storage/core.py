@@ -7,9 +7,11 @@ from pathlib import Path
 from threading import RLock
 from typing import Final, Protocol, TypeVar
 
+import msgspec
+
 from greenroom.protocol.commit import Commit, CommitOutcome
 from greenroom.protocol.errors import CommitRefused, StoreClosed, StoreUnavailable
-from greenroom.storage import cursors
+from greenroom.storage import cursors, versions
 from greenroom.storage.group import Group
 from greenroom.storage.outcomes import refused, unavailable
 from greenroom.storage.reader import Reader
@@ -117,9 +119,9 @@ class StoreCore(ABC):
 
         return self._change(change)
 
-    def note_nodes(self, stream: str, nodes: tuple[str, ...]) -> None:
-        """Remember where a stream's executions may wait; see `store.Store`."""
-        self._change(lambda txn: cursors.set_nodes(txn, stream, nodes))
+    def note_plan(self, digest: bytes, description: msgspec.Raw) -> None:
+        """Remember what a digest stands for; see `store.Store`."""
+        self._change(lambda txn: versions.note(txn, digest, description))
 
     def tidy(self, now: float) -> bool:
         """Drop what has stayed its time; see `store.Store`."""

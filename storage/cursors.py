@@ -53,20 +53,7 @@ def fence(txn: Transaction, stream: str) -> int:
 
 def set_fence(txn: Transaction, stream: str, incarnation: int) -> None:
     """Store the present incarnation of `stream`."""
-    entry = FenceEntry(stream, incarnation, nodes(txn, stream))
-    txn.put(Table.FENCES, text_key(stream), encode(entry))
-
-
-def nodes(txn: Transaction, stream: str) -> tuple[str, ...]:
-    """Return the nodes at which executions of `stream` may wait."""
-    raw = txn.get(Table.FENCES, text_key(stream))
-    return () if raw is None else decode_fence(raw).nodes
-
-
-def set_nodes(txn: Transaction, stream: str, nodes: tuple[str, ...]) -> None:
-    """Store those nodes."""
-    entry = FenceEntry(stream, fence(txn, stream), nodes)
-    txn.put(Table.FENCES, text_key(stream), encode(entry))
+    txn.put(Table.FENCES, text_key(stream), encode(FenceEntry(stream, incarnation)))
 
 
 def get_number(txn: Transaction, name: bytes) -> int:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from greenroom.protocol.commit import Summary
 from greenroom.protocol.errors import StoreCorrupt
 from greenroom.protocol.execution import SETTLED, TERMINAL, Status
-from greenroom.storage import concurrency, forks, goals, questions
+from greenroom.storage import concurrency, forks, goals, questions, versions
 from greenroom.storage.keys import (
     KEY_END,
     NUMBER_MAX,
@@ -40,6 +40,7 @@ class Head(NamedTuple):
     seq: int
     status: Status
     mark: int  # place among the finished ones, 0 while unfinished
+    version: bytes = b""  # of the graph at which it stands, as its summary says
 
 
 def find_ordinal(txn: Transaction, execution_id: str) -> int:
@@ -68,7 +69,8 @@ def load_head(txn: Transaction, ordinal: int) -> Head | None:
         return None
     mark, summary = unpack_summary(raw)
     entry = entry_digest(summary.entry_point)
-    return Head(summary.execution_id, entry, last_seq(txn, ordinal), summary.status, mark)
+    seq = last_seq(txn, ordinal)
+    return Head(summary.execution_id, entry, seq, summary.status, mark, summary.version)
 
 
 def insert(txn: Transaction, ordinal: int, summary: Summary, mark: int) -> None:
@@ -82,6 +84,8 @@ def insert(txn: Transaction, ordinal: int, summary: Summary, mark: int) -> None:
     txn.put(Table.STATUSES, status_key(summary.status, entry, ordinal), b"")
     if mark:
         txn.put(Table.FINISHED, finished_key(entry, mark, ordinal), b"")
+    if summary.status is Status.WAITING:
+        versions.enter(txn, entry, ordinal, summary.version)
 
 
 def update(txn: Transaction, ordinal: int, head: Head, summary: Summary, mark: int) -> None:
@@ -90,6 +94,10 @@ def update(txn: Transaction, ordinal: int, head: Head, summary: Summary, mark: i
     if summary.status is not head.status:
         txn.delete(Table.STATUSES, status_key(head.status, head.entry, ordinal))
         txn.put(Table.STATUSES, status_key(summary.status, head.entry, ordinal), b"")
+    if head.status is Status.WAITING:
+        versions.leave(txn, head.entry, ordinal, head.version)
+    if summary.status is Status.WAITING:
+        versions.enter(txn, head.entry, ordinal, summary.version)
     if mark != head.mark:
         if head.mark:
             txn.delete(Table.FINISHED, finished_key(head.entry, head.mark, ordinal))

@@ -302,7 +302,7 @@ class Group:
             if commit.summary is not None:
                 self._put_summary(commit, ordinal, head)
             elif head is not None:
-                self._heads[ordinal] = Head(head[0], head[1], seq, head[3], head[4])
+                self._heads[ordinal] = Head(head[0], head[1], seq, head[3], head[4], head[5])
             key = journal_key(ordinal, seq)
             txn.put(Table.JOURNAL, key, commit.record)
             if commit.snapshot is not None:
@@ -363,7 +363,8 @@ class Group:
         if summary.concurrency_key:
             concurrency.keep(self._txn, entry, ordinal, summary)
         seq = commit.expected_seq + 1
-        self._heads[ordinal] = Head(commit.execution_id, entry, seq, summary.status, mark)
+        name, version = commit.execution_id, summary.version
+        self._heads[ordinal] = Head(name, entry, seq, summary.status, mark, version)
         if before or mark:
             self._retention.counted(entry, counted, mark)
 

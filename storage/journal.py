@@ -21,6 +21,7 @@ class Loaded(NamedTuple):
     state: ExecutionState
     snapshot_seq: int  # 0 when it has none
     patch_bytes: int  # encoded records since that snapshot
+    plan: bytes  # digest of the graph at which it stands: that of its last record
 
 
 def records(
@@ -49,8 +50,16 @@ def load(txn: Transaction, ordinal: int, seq: int | None = None) -> Loaded:
     Raises StoreCorrupt when the journal is empty, has a gap, or ends before `seq`.
     """
     state, snapshot_seq = _snapshot(txn, ordinal, SEQ_MAX if seq is None else seq)
-    state, patch_bytes = _fold(txn, ordinal, state, snapshot_seq, seq)
-    return Loaded(state, snapshot_seq, patch_bytes)
+    state, patch_bytes, plan = _fold(txn, ordinal, state, snapshot_seq, seq)
+    if plan is None:
+        plan = plan_at(txn, ordinal, state.seq)
+    return Loaded(state, snapshot_seq, patch_bytes, plan)
+
+
+def plan_at(txn: Transaction, ordinal: int, seq: int) -> bytes:
+    """Return the digest of the graph under which a record was made, b"" without such a record."""
+    raw = txn.get(Table.JOURNAL, journal_key(ordinal, seq))
+    return b"" if raw is None else decode(seq, raw).plan
 
 
 def fold(txn: Transaction, ordinal: int, seq: int | None = None) -> ExecutionState:
@@ -75,10 +84,12 @@ def snapshot_seqs(txn: Transaction, ordinal: int) -> list[int]:
 
 def _fold(
     txn: Transaction, ordinal: int, state: ExecutionState | None, after: int, seq: int | None
-) -> tuple[ExecutionState, int]:
-    """Apply the records after `after` to `state`; return it and their encoded bytes."""
+) -> tuple[ExecutionState, int, bytes | None]:
+    """Apply the records after `after` to `state`; return it, their encoded bytes, and the graph of
+    the last of them.
+    """
     until = SEQ_MAX if seq is None else seq
-    patch_bytes = 0
+    patch_bytes, plan = 0, None
     while page := records(txn, ordinal, after, _PAGE, until):
         for number, raw in page:
             patch_bytes += len(raw)
@@ -86,14 +97,14 @@ def _fold(
             if state is None and number == 1:
                 state = _beginning(txn, ordinal, record)
             try:
-                state = apply(state, record.patch, number)
+                state, plan = apply(state, record.patch, number), record.plan
             except ValueError as error:
                 text = f"the journal of number {ordinal} does not fold: {error}"
                 raise StoreCorrupt(text) from error
         after = page[-1][0]
     if state is None or (seq is not None and state.seq != seq):
         raise StoreCorrupt(f"the journal of number {ordinal} has no record {seq or 1}")
-    return state, patch_bytes
+    return state, patch_bytes, plan
 
 
 def _beginning(txn: Transaction, ordinal: int, first: JournalRecord) -> ExecutionState | None:

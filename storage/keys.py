@@ -34,6 +34,7 @@ _timer: Final = Struct(">8sQQ")
 _fork: Final = Struct(">QQQ")  # seqs take 8 bytes here, so that there is one above every seq
 _concurrency: Final = Struct(">24sBQ")
 _pending: Final = Struct(">8sQQI")
+_version: Final = Struct(">8s8sQ")
 
 pack_number: Final[Callable[[int], bytes]] = _number.pack
 journal_key: Final[Callable[[int, int], bytes]] = _journal.pack
@@ -158,6 +159,17 @@ def unpack_concurrency_key(key: bytes) -> tuple[bytes, int, int]:
     """Return (what is equal for one entry point and key, place, ordinal)."""
     prefix, place, ordinal = _concurrency.unpack(key)
     return prefix, place, ordinal
+
+
+def version_key(entry: bytes, version: bytes, ordinal: int) -> bytes:
+    """Key of the index of those who wait, by the version of the graph at which they stand."""
+    return _version.pack(entry, version, ordinal)
+
+
+def unpack_version_key(key: bytes) -> tuple[bytes, bytes, int]:
+    """Return (entry digest, digest of the version, ordinal)."""
+    entry, version, ordinal = _version.unpack(key)
+    return entry, version, ordinal
 
 
 @lru_cache(maxsize=4096)

@@ -11,6 +11,7 @@ from greenroom.protocol.events import EventBody
 from greenroom.protocol.execution import ExecutionState, Status
 from greenroom.protocol.limits import LIST_PAGE_DEFAULT, NODE_NOTES_MAX
 from greenroom.protocol.patch import JournalRecord
+from greenroom.protocol.versions import PlanVersion
 from greenroom.storage import (
     checkpoints,
     claims,
@@ -24,6 +25,7 @@ from greenroom.storage import (
     questions,
     state,
     timers,
+    versions,
 )
 from greenroom.storage.journal import Loaded
 from greenroom.storage.keys import (
@@ -147,9 +149,24 @@ class Reader:
         """Return what comes due first of an entry point's executions, but of those that run."""
         return timers.first(self.transaction, entry_digest(entry_point), limit)
 
-    def noted_nodes(self, entry_point: str) -> tuple[str, ...]:
-        """Return what `note_nodes` stored for an entry point, () when it never did."""
-        return cursors.nodes(self.transaction, entry_point)
+    def plan(self, digest: bytes) -> PlanVersion | None:
+        """Return what the graph with that digest declared, None when it was never noted."""
+        return versions.plan(self.transaction, digest)
+
+    def versions(self, entry_point: str) -> list[bytes]:
+        """Return the digests of the graphs at which executions of an entry point wait; costs two
+        reads for each, however many executions there are.
+        """
+        return versions.distinct(self.transaction, entry_digest(entry_point))
+
+    def ordinals_at(
+        self, entry_point: str, version: bytes, after_ordinal: int, limit: int
+    ) -> list[int]:
+        """Return up to `limit` ordinals of executions of an entry point that wait at that version,
+        with a higher ordinal, in order.
+        """
+        entry = entry_digest(entry_point)
+        return versions.ordinals(self.transaction, entry, version, after_ordinal, limit)
 
     def owner_of_key(self, entry_point: str, concurrency_key: str) -> int:
         """Return the ordinal of the execution that has begun with that key and not ended, or 0."""

@@ -55,11 +55,10 @@ class CursorEntry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class FenceEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A stream's present incarnation, and the nodes at which its executions may wait."""
+    """A stream's present incarnation."""
 
     stream: str
     incarnation: int
-    nodes: tuple[str, ...] = ()
 
 
 class CheckpointEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -69,7 +69,7 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store(Protocol):
-    """One open store. `commit`, `raise_fence`, `note_nodes`, `tidy`, `drop_cursor`, `mark_clean`
+    """One open store. `commit`, `raise_fence`, `note_plan`, `tidy`, `drop_cursor`, `mark_clean`
     and `probe` belong to the writer's thread, the rest to any.
 
     Every method raises StoreClosed after `close`, and in a process forked from the one that opened
@@ -113,9 +113,9 @@ class Store(Protocol):
         """
         ...
 
-    def note_nodes(self, stream: str, nodes: tuple[str, ...]) -> None:
-        """Remember that every waiting execution of `stream` stands at one of these nodes: a start
-        whose graph has all of them need not look at any. Raises StoreUnavailable.
+    def note_plan(self, digest: bytes, description: msgspec.Raw) -> None:
+        """Remember what the graph with that digest declares: an encoded `versions.PlanVersion`, of
+        which the first is kept. Raises StoreUnavailable.
         """
         ...
 

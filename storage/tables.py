@@ -37,6 +37,8 @@ class Table(IntEnum):
     DECISIONS = 20  # ordinal, seq, number -> encoded decision or problem
     CONCURRENCY = 21  # entry point, concurrency key, place, ordinal of an unfinished one -> nothing
     FORKS = 22  # ordinal, seq, ordinal of a fork that is read through that position -> nothing
+    PLANS = 23  # digest of a graph -> what it declares
+    VERSIONS = 24  # entry point, digest of its graph, ordinal of one that waits -> nothing
 
 
 class Transaction(Protocol):

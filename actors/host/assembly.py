@@ -30,10 +30,12 @@ from greenroom.actors.nodes.runner import NodeRunner
 from greenroom.actors.stream.admission_gate import AdmissionGate
 from greenroom.actors.stream.parts import StreamParts
 from greenroom.actors.stream.permits import PermitPool
+from greenroom.actors.stream.versions import Versions
 from greenroom.actors.system.criteria_calls import CriteriaCalls
 from greenroom.actors.system.event_bus import EventBus
 from greenroom.actors.system.event_bus_handle import EventBusHandle
 from greenroom.actors.system.event_interest import EventInterest
+from greenroom.actors.system.fences import note_plan
 from greenroom.actors.system.outcome_aggregator import OutcomeAggregator
 from greenroom.actors.system.outcome_aggregator_handle import OutcomeAggregatorHandle
 from greenroom.actors.system.state_manager import StateManager
@@ -44,6 +46,7 @@ from greenroom.actors.triggers.webhook_server import WebhookServer
 from greenroom.protocol.checkpoint import CheckpointConfig
 from greenroom.protocol.commit import CommitOutcome
 from greenroom.protocol.config import AgentRuntimeConfig
+from greenroom.protocol.engine.versions import describe
 from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.errors import (
     EntryPointNotFound,
@@ -137,6 +140,7 @@ class Assembly:
         self.system.start()
         self._stack.push_async_callback(self._stop_system)
         await self._start_system_actors()
+        await note_plan(self.writer, describe(self.plan, self._graph.version))
         now = self.system.clock.now()
         self._orphans = await hold_orphans(
             self.store, self.writer, self._entry_points, self.plan, now
@@ -189,6 +193,7 @@ class Assembly:
             turns=self._state.turns,
             goal=self._goal,
         )
+        versions = Versions(self.store, self.plan, self.knows_function)
         self.streams = Streams(self.system, self.nodes, self.board, self._on_stream_failed)
         self._stack.push_async_callback(self._stop_streams)
 
@@ -205,7 +210,7 @@ class Assembly:
                 board=self.board,
                 permits=permits,
                 gate=gate,
-                known_functions=self._functions.__contains__,
+                versions=versions,
                 process_death=not self.store.closed_cleanly,
                 checkpoints=self._checkpoints,
             )
@@ -220,6 +225,9 @@ class Assembly:
             queued=sum(one.queued for one in found),
             waiting=sum(one.waiting for one in found),
             paused=sum(one.paused for one in found),
+            released=sum(one.released for one in found),
+            compatible=sum(one.compatible for one in found),
+            migrated=sum(one.migrated for one in found),
             held=held,
         )
         gates = [parts.gate for parts in self.streams.parts.values()]
@@ -285,6 +293,10 @@ class Assembly:
     ) -> CommitOutcome:
         """Send a trigger to its stream and wait for its commit; see Submission."""
         return await self.streams.submissions[entry_point].submit(trigger, block_s_max)
+
+    def knows_function(self, name: str) -> bool:
+        """True when a function is registered under that name."""
+        return name in self._functions
 
     def knows(self, execution_id: str) -> bool:
         """True when the store has an execution of that id."""

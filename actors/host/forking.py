@@ -17,6 +17,7 @@ from greenroom.actors.host.triggering import (
     execution_of,
 )
 from greenroom.actors.host.waiting import may_be_execution
+from greenroom.actors.stream.versions import unfit_at
 from greenroom.protocol.checkpoints import CheckpointKey
 from greenroom.protocol.codec import encode
 from greenroom.protocol.engine.plan import Plan
@@ -27,6 +28,7 @@ from greenroom.protocol.people_errors import ExecutionNotFound
 from greenroom.protocol.session_errors import CheckpointNotFound, NotForkable, PositionNotFound
 from greenroom.protocol.stream_messages import Trigger
 from greenroom.protocol.values import payload_digest
+from greenroom.protocol.version_errors import GraphChanged
 from greenroom.storage.reader import Reader
 
 
@@ -49,7 +51,7 @@ async def fork(
     """The id of the fork, after the commit that accepts it.
 
     Raises ExecutionNotFound, EntryPointNotFound, CheckpointNotFound, PositionNotFound, NotForkable,
-    NodeNotFound, and as `trigger` does.
+    NodeNotFound, GraphChanged, and as `trigger` does.
     """
     _check(wanted)
     digest = _digest(wanted, memory)
@@ -70,6 +72,9 @@ async def fork(
     parts.gate.check()
     origin, state = assembly.store.read(partial(_position, wanted))
     _check_position(assembly.plan, origin, state)
+    reasons = assembly.store.read(partial(_unfit_at, assembly, origin))
+    if reasons:
+        raise GraphChanged(wanted.session_id, reasons)
     trigger = _fork_of(trigger, origin, state, digest)
     outcome = await assembly.submit(found.entry_point, trigger)
     return execution_of(outcome, trigger)[0]
@@ -153,6 +158,11 @@ def _check_position(plan: Plan, origin: Forked, state: ExecutionState) -> None:
                 f"session {origin.execution_id} stood at node {token.node!r} after record "
                 f"{origin.seq}, which graph {plan.graph_id!r} has not"
             )
+
+
+def _unfit_at(assembly: Assembly, origin: Forked, reader: Reader) -> tuple[str, ...]:
+    knows = assembly.knows_function
+    return unfit_at(reader, origin.ordinal, origin.seq, assembly.plan, knows)
 
 
 def _fork_of(trigger: Trigger, origin: Forked, state: ExecutionState, digest: bytes) -> Trigger:

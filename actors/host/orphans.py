@@ -64,9 +64,10 @@ async def _hold(
     reason: str,
     now: float,
 ) -> None:
-    state = store.read(lambda reader: reader.load_state(found.ordinal))
-    live = Live(found.summary.execution_id, state=state, ordinal=found.ordinal)
-    transition = advance(plan, state, Hold(reason), now)
+    loaded = store.read(lambda reader: reader.load(found.ordinal))
+    live = Live(found.summary.execution_id, state=loaded.state, ordinal=found.ordinal)
+    live.version = loaded.plan  # it is where it was
+    transition = advance(plan, loaded.state, Hold(reason), now)
     if transition is None:
         return
     maker = CommitMaker(found.summary.entry_point, fence, plan.digest, store)

@@ -5,15 +5,18 @@ from functools import partial
 from typing import Any
 
 from greenroom.actors.host.assembly import Assembly
-from greenroom.actors.host.checkpoint_reading import loaded_in
+from greenroom.actors.host.checkpoint_reading import loaded_in, session_at
 from greenroom.actors.host.triggering import encode_input
 from greenroom.actors.host.waiting import check_reason, may_be_execution, wish
+from greenroom.actors.stream.versions import unfit_at
 from greenroom.protocol.budget import Budget, check_budget
 from greenroom.protocol.commit import Summary
 from greenroom.protocol.errors import EntryPointNotFound, NodeNotFound
 from greenroom.protocol.people_errors import ExecutionNotFound, NotResumable
 from greenroom.protocol.session_errors import CheckpointNotFound
 from greenroom.protocol.stream_messages import PauseExecution, ResumeExecution
+from greenroom.protocol.version_errors import GraphChanged
+from greenroom.storage.reader import Reader
 
 
 async def pause(assembly: Assembly, execution_id: str, reason: str) -> bool:
@@ -36,7 +39,7 @@ async def resume(
     """Returns once it is committed.
 
     Raises ExecutionNotFound, EntryPointNotFound, CheckpointNotFound, NodeNotFound, NotResumable,
-    InvalidValue, StreamUnavailable, RuntimeStopped.
+    GraphChanged, InvalidValue, StreamUnavailable, RuntimeStopped.
     """
     memory = encode_input(input_data)
     check_budget(budget)
@@ -59,12 +62,21 @@ def _position(assembly: Assembly, execution_id: str, checkpoint_id: str) -> int:
     if gone:
         raise NodeNotFound(
             f"checkpoint {checkpoint_id} of execution {execution_id} stands at node {gone[0]!r}, "
-            f"which graph {assembly.plan.graph_id!r} has not"
+            f"which graph {assembly.plan.graph_id!r} has not: put the node back, or go on from "
+            "another checkpoint"
         )
+    reasons = assembly.store.read(partial(_unfit_at, assembly, execution_id, found.seq))
+    if reasons:
+        raise GraphChanged(execution_id, reasons)
     if not found.next_nodes:
         why = f"nothing follows checkpoint {checkpoint_id}"
         raise NotResumable(execution_id, found.status.value, why)
     return found.seq
+
+
+def _unfit_at(assembly: Assembly, execution_id: str, seq: int, reader: Reader) -> tuple[str, ...]:
+    found = session_at(execution_id, reader)
+    return unfit_at(reader, found.ordinal, seq, assembly.plan, assembly.knows_function)
 
 
 def served_by(assembly: Assembly, execution_id: str) -> str:

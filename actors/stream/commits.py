@@ -59,12 +59,13 @@ class CommitMaker:
         events, with `trigger` what the trigger brought."""
         state = live.state if live.base is None else live.base
         expected = 0 if state is None else state.seq
+        plan = self._plan if live.version is None else self._stands_at(live.version, transition)
         record = encode(
             JournalRecord(
                 seq=expected + 1,
                 at=now,
                 incarnation=self._incarnation,
-                plan=self._plan,
+                plan=plan,
                 cause=transition.cause,
                 patch=transition.patch,
                 notes=0 if result is None else len(result.notes),
@@ -85,7 +86,7 @@ class CommitMaker:
             ordinal=live.ordinal,
             expected_seq=expected,
             record=Raw(record),
-            summary=_summary(live, transition, now),
+            summary=_summary(live, transition, now, plan),
             snapshot=_snapshot(live, transition),
             events=tuple(events),
             reads=() if result is None else result.reads,
@@ -102,6 +103,18 @@ class CommitMaker:
         if expected <= 1 and state is not None and state.accepted.forked is not None:
             seldom["fork"] = _fork_change(live, state, state.accepted.forked, len(record))
         return replace(commit, **seldom) if seldom else commit
+
+    def _stands_at(self, version: bytes, transition: Transition) -> bytes:
+        """The version of the graph at which an execution stands after a step: its own, until it is
+        known to fit today's. One that goes back goes to a position that fits.
+        """
+        return version if transition.patch.rewound is None else self._plan
+
+    def version_after(self, live: Live, transition: Transition) -> bytes | None:
+        """What `live.version` is once the step is durable."""
+        assert live.version is not None, "else nothing changes"
+        at = self._stands_at(live.version, transition)
+        return None if at == self._plan else at
 
     def deletion(self, commit_id: int, live: Live) -> Commit:
         """The commit by which a settled execution leaves the store."""
@@ -161,7 +174,7 @@ def _fork_change(live: Live, state: ExecutionState, origin: Forked, size: int) -
     return ForkChange(origin=origin, base=Raw(encode(state)))
 
 
-def _summary(live: Live, transition: Transition, now: float) -> Summary | None:
+def _summary(live: Live, transition: Transition, now: float, plan: bytes) -> Summary | None:
     status = transition.patch.status
     if status is None:
         return None
@@ -182,6 +195,8 @@ def _summary(live: Live, transition: Transition, now: float) -> Summary | None:
         concurrency_key=accepted.concurrency_key,
         takes_key=bool(accepted.concurrency_key) and _begins(live, status, transition.patch),
         forked=accepted.forked,
+        version=plan if status is Status.WAITING or status is Status.QUEUED else b"",
+        unfit=bool(transition.patch.unfit),
     )
 
 

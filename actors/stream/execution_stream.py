@@ -16,6 +16,7 @@ from greenroom.actors.stream.admission_desk import AdmissionDesk, suspects_in_fl
 from greenroom.actors.stream.batches import Batches
 from greenroom.actors.stream.commits import CommitMaker, queue_key, tick_of
 from greenroom.actors.stream.draining import Draining
+from greenroom.actors.stream.judging import Judging
 from greenroom.actors.stream.live import InFlight, Live, Pending
 from greenroom.actors.stream.node_runs import node_run_of
 from greenroom.actors.stream.parts import StreamParts, StreamStats
@@ -101,7 +102,9 @@ class ExecutionStream(Actor[StreamMessage]):
         self._maker = CommitMaker(
             stream, self._fence, parts.plan.digest, parts.store, parts.checkpoints
         )
-        self._steps = StepMachine(parts.plan, self._maker, parts.slot, self.clock, self)
+        self._steps = StepMachine(
+            parts.plan, self._maker, parts.slot, self.clock, self, Judging(parts.versions)
+        )
         self._draining = Draining(lambda: self._steps.commits_in_flight)
         self._timers = Timers(
             stream,

@@ -40,6 +40,7 @@ class Live:
     patch_bytes: int = 0  # since the last snapshot
     started_at: int = 0  # the seq at which what waited beside its running nodes was started
     due: float | None = None  # while it runs: when something of it comes due, wall UTC seconds
+    version: bytes | None = None  # of the graph at which it stands, while that may not be today's
     repeats: list[Trigger] = field(default_factory=list)  # the same trigger, before its answer
 
 
@@ -53,6 +54,11 @@ class Answers:
         """Answer them all."""
         for one in self.replies:
             one.set(value)
+
+    def set_exception(self, error: BaseException) -> None:
+        """Answer them all with an error."""
+        for one in self.replies:
+            one.set_exception(error)
 
 
 @dataclass(slots=True)

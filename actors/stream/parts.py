@@ -1,6 +1,5 @@
 """What a stream is given when it is made, and what it shows to other threads."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -9,6 +8,7 @@ from greenroom.actors.nodes.runner import NodeRunner, StreamBinding
 from greenroom.actors.stream.admission_gate import AdmissionGate
 from greenroom.actors.stream.live import StreamSlot
 from greenroom.actors.stream.permits import PermitPool
+from greenroom.actors.stream.versions import Versions
 from greenroom.actors.system.turns import TurnView
 from greenroom.protocol.checkpoint import CheckpointConfig
 from greenroom.protocol.commit import CommitOutcome
@@ -54,12 +54,15 @@ class StreamStats:
 
 @dataclass(slots=True)
 class RecoveredCounts:
-    """What a stream found when it started. `held` maps execution ids to reasons."""
+    """What a stream found when it started, as in RecoveryReport."""
 
     recovered: int = 0
     queued: int = 0
     waiting: int = 0
     paused: int = 0
+    released: int = 0
+    compatible: int = 0
+    migrated: int = 0
     held: dict[str, str] = field(default_factory=dict)
 
 
@@ -78,7 +81,7 @@ class StreamParts:
     board: Board
     permits: PermitPool
     gate: AdmissionGate
-    known_functions: Callable[[str], bool]
+    versions: Versions
     process_death: bool  # the process that had the store before did not close it
     checkpoints: CheckpointConfig | None = None
     slot: StreamSlot = field(default_factory=StreamSlot)

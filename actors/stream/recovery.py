@@ -13,13 +13,12 @@ from typing import Final, Protocol
 from greenroom.actors.stream.admission_desk import AdmissionDesk
 from greenroom.actors.stream.live import Live, Pending
 from greenroom.actors.stream.parts import RecoveredCounts, StreamParts
+from greenroom.actors.stream.versions import Versions, in_words
 from greenroom.actors.stream.waiting_line import Place
-from greenroom.actors.system.fences import note_nodes
 from greenroom.protocol.budget import counts_time
-from greenroom.protocol.engine.plan import Plan
-from greenroom.protocol.engine.ticks import Hold, Recover
+from greenroom.protocol.engine.ticks import Hold, Recover, Release
 from greenroom.protocol.errors import StoreCorrupt
-from greenroom.protocol.execution import TERMINAL, ExecutionState, Phase, Status
+from greenroom.protocol.execution import TERMINAL, Phase, Status
 from greenroom.storage.journal import Loaded
 from greenroom.storage.reader import Reader, StoredExecution
 
@@ -52,25 +51,35 @@ async def recover(
     """Take up every unfinished execution of the entry point. `parts.recovered` gets the counts.
 
     Only what runs is brought to memory, and last of all: its first commits change what the others
-    are read from. What waits is counted, and looked at only when the graph lacks a node.
+    are read from. What waits is counted, and looked at only when it stands at another version of
+    the graph, some sessions of which today's does not fit.
     """
     counts = parts.recovered = RecoveredCounts()
     counts.paused = await _count(parts, Status.PAUSED)
     counts.waiting = await _count(parts, Status.WAITING)
+    unfit: list[StoredExecution] = []
     async for page in _pages(stream, parts, Status.HELD):
         for found in page:
-            counts.held[found.summary.execution_id] = found.summary.error or UNREADABLE
+            if found.summary.unfit:
+                unfit.append(found)
+            else:
+                counts.held[found.summary.execution_id] = found.summary.error or UNREADABLE
     async for page in _pages(stream, parts, Status.QUEUED):
-        for found in page:
-            counts.queued += 1
-            desk.join(_place(found))
+        for found, loaded in parts.store.read(partial(_load_some, page, parts.versions)):
+            if await _may_queue(stream, parts, found, loaded):
+                counts.queued += 1
+                desk.join(_place(found))
     await _check_waiting(stream, parts, counts)
     async for page in _pages(stream, parts, Status.RUNNING):
         for found, loaded in parts.store.read(partial(_load_all, page)):
             if loaded is None:
                 counts.held[found.summary.execution_id] = UNREADABLE
             else:
-                _take_up(stream, desk, parts, counts, found, loaded, process_death=process_death)
+                live = _live(found, loaded)
+                if await _fits(stream, parts, live):
+                    _take_up(stream, desk, counts, live, process_death=process_death)
+    for found in unfit:
+        await _look_again(stream, parts, found)
 
 
 async def _pages(
@@ -116,27 +125,111 @@ def _place(found: StoredExecution) -> Place:
 
 
 async def _check_waiting(stream: Recovering, parts: StreamParts, counts: RecoveredCounts) -> None:
-    """Hold those among the waiting that today's graph cannot take on.
+    """Hold or migrate those among the waiting that today's graph cannot take on as they are.
 
-    None is read unless the graph lacks a node at which executions may wait.
+    None is read of a version of which every session fits, wherever it stands.
     """
     name = parts.entry_point.id
-    noted = parts.store.read(lambda reader: reader.noted_nodes(name))
-    nodes = set(parts.plan.nodes)
-    if not nodes.issuperset(noted):
-        async for page in _pages(stream, parts, Status.WAITING):
-            for found, loaded in parts.store.read(partial(_load_all, page)):
-                reason = UNREADABLE if loaded is None else _why_not(parts, parts.plan, loaded.state)
-                if reason is None:
-                    continue
+    for version in parts.store.read(lambda reader: reader.versions(name)):
+        if version == parts.plan.digest:
+            continue
+        all_fit = not parts.versions.compare(version).any
+        after = 0
+        while page := parts.store.read(partial(_ordinals_at, name, version, after)):
+            after = page[-1]
+            if all_fit:
+                counts.compatible += len(page)
+            else:
+                await _check_page(stream, parts, counts, page)
+            stream.on_slice_end()
+            await asyncio.sleep(0)
+
+
+def _ordinals_at(entry_point: str, version: bytes, after: int, reader: Reader) -> list[int]:
+    return reader.ordinals_at(entry_point, version, after, COUNT_PAGE)
+
+
+async def _check_page(
+    stream: Recovering, parts: StreamParts, counts: RecoveredCounts, ordinals: Sequence[int]
+) -> None:
+    for start in range(0, len(ordinals), PAGE):
+        some = ordinals[start : start + PAGE]
+        for found, loaded in parts.store.read(partial(_load_at, some)):
+            if loaded is None:
                 counts.waiting -= 1
-                counts.held[found.summary.execution_id] = reason
-                if loaded is None:
-                    nodes.update(noted)  # the next start has to look and to say so again
-                else:
-                    _hold(stream, found, loaded, reason)
-    if nodes != set(noted):
-        await note_nodes(parts.writer, name, tuple(sorted(nodes)))
+                counts.held[found.summary.execution_id] = UNREADABLE
+            elif not await _fits(stream, parts, _live(found, loaded)):
+                counts.waiting -= 1
+        stream.on_slice_end()
+        await asyncio.sleep(0)
+
+
+def _load_at(
+    ordinals: Sequence[int], reader: Reader
+) -> list[tuple[StoredExecution, Loaded | None]]:
+    found = [one for ordinal in ordinals if (one := reader.execution_at(ordinal)) is not None]
+    return _load_all(found, reader)
+
+
+async def _may_queue(
+    stream: Recovering, parts: StreamParts, found: StoredExecution, loaded: Loaded | None
+) -> bool:
+    """Whether it takes its place in the line now: what is held does not, nor what does so itself
+    when it has been migrated.
+    """
+    counts, version = parts.recovered, found.summary.version
+    if version in (parts.plan.digest, b""):
+        return True  # without a version it is judged when its turn comes
+    if not parts.versions.compare(version).any:
+        counts.compatible += 1
+        return True
+    if loaded is None:
+        counts.held[found.summary.execution_id] = UNREADABLE
+        return False
+    live = _live(found, loaded)
+    return await _fits(stream, parts, live)
+
+
+def _load_some(
+    page: Sequence[StoredExecution], versions: Versions, reader: Reader
+) -> list[tuple[StoredExecution, Loaded | None]]:
+    """Only those are loaded that have to be looked at."""
+    return [
+        (found, _loaded(found, reader) if versions.must_look(found.summary.version) else None)
+        for found in page
+    ]
+
+
+async def _fits(stream: Recovering, parts: StreamParts, live: Live) -> bool:
+    """Whether the execution goes on as it is; else it is held."""
+    counts = parts.recovered
+    other = live.version != parts.plan.digest
+    reasons = parts.versions.judge(live)
+    if not reasons:
+        counts.compatible += other
+        return True
+    stream.adopt(live)
+    hold = Hold(in_words(reasons), reasons)
+    counts.held[live.execution_id] = hold.reason
+    stream.step(live, Pending(hold))
+    return False
+
+
+async def _look_again(stream: Recovering, parts: StreamParts, found: StoredExecution) -> None:
+    """Release what was held because it did not fit, if it fits now."""
+    counts, name = parts.recovered, found.summary.execution_id
+    ((_, loaded),) = parts.store.read(partial(_load_all, (found,)))
+    if loaded is None:
+        counts.held[name] = UNREADABLE
+        return
+    live = _live(found, loaded)
+    reasons = parts.versions.judge(live)
+    if reasons:
+        counts.held[name] = in_words(reasons)
+        return
+    counts.released += 1
+    stream.adopt(live)
+    stream.step(live, Pending(Release()))
 
 
 def _load_all(
@@ -156,20 +249,14 @@ def _loaded(found: StoredExecution, reader: Reader) -> Loaded | None:
 def _take_up(
     stream: Recovering,
     desk: AdmissionDesk,
-    parts: StreamParts,
     counts: RecoveredCounts,
-    found: StoredExecution,
-    loaded: Loaded,
+    live: Live,
     *,
     process_death: bool,
 ) -> None:
-    state = loaded.state
-    reason = _why_not(parts, parts.plan, state)
-    if reason is not None:
-        counts.held[found.summary.execution_id] = reason
-        _hold(stream, found, loaded, reason)
-        return
-    live = _adopted(stream, found, loaded)
+    state = live.state
+    assert state is not None, "it was loaded"
+    stream.adopt(live)
     in_flight = [token for token in state.tokens.values() if token.phase is Phase.RUNNING]
     if not in_flight:
         counts.waiting += 1
@@ -183,30 +270,14 @@ def _take_up(
     stream.step(live, Pending(Recover(process_death=process_death, permit=permit)))
 
 
-def _adopted(stream: Recovering, found: StoredExecution, loaded: Loaded) -> Live:
-    live = Live(
+def _live(found: StoredExecution, loaded: Loaded) -> Live:
+    return Live(
         found.summary.execution_id,
         loaded.state,
         ordinal=found.ordinal,
         patch_bytes=loaded.patch_bytes,
+        version=loaded.plan,
     )
-    stream.adopt(live)
-    return live
-
-
-def _hold(stream: Recovering, found: StoredExecution, loaded: Loaded, reason: str) -> None:
-    stream.step(_adopted(stream, found, loaded), Pending(Hold(reason)))
-
-
-def _why_not(parts: StreamParts, plan: Plan, state: ExecutionState) -> str | None:
-    """Why the execution cannot go on under today's graph, or None."""
-    for token in state.tokens.values():
-        node = plan.nodes.get(token.node)
-        if node is None:
-            return f"node {token.node!r} is not in the graph any more"
-        if node.function is not None and not parts.known_functions(node.function):
-            return f"function {node.function!r} of node {token.node!r} is not registered"
-    return None
 
 
 def load(
@@ -220,5 +291,4 @@ def load(
         return None
     if found.summary.entry_point != entry_point:
         return None
-    loaded = reader.load(found.ordinal)
-    return Live(execution_id, loaded.state, ordinal=found.ordinal, patch_bytes=loaded.patch_bytes)
+    return _live(found, reader.load(found.ordinal))

@@ -62,7 +62,7 @@ class Roster:
         found = self.find(live.execution_id)
         if found is not None:
             live.state, live.ordinal = found.state, found.ordinal
-            live.patch_bytes = found.patch_bytes
+            live.patch_bytes, live.version = found.patch_bytes, found.version
         self._live[live.execution_id] = live
 
     def owner_of_key(self, concurrency_key: str) -> int:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from greenroom.actors.kernel.clock import Clock
 from greenroom.actors.stream.commits import CommitMaker
+from greenroom.actors.stream.judging import Judging
 from greenroom.actors.stream.live import DELETED, Delete, InFlight, Live, Pending, StreamSlot
 from greenroom.actors.stream.sub_steps import next_pending
 from greenroom.protocol.commit import CommitOutcome, OutcomeKind
@@ -77,9 +78,16 @@ class StepMachine:
     """Runs the steps of one instance of one stream. Only on the runtime's loop thread."""
 
     def __init__(
-        self, plan: Plan, maker: CommitMaker, slot: StreamSlot, clock: Clock, owner: StepOwner
+        self,
+        plan: Plan,
+        maker: CommitMaker,
+        slot: StreamSlot,
+        clock: Clock,
+        owner: StepOwner,
+        judging: Judging,
     ) -> None:
         self._plan = plan
+        self._judging = judging
         self._maker = maker
         self._slot = slot
         self._clock = clock
@@ -105,6 +113,8 @@ class StepMachine:
             # Its acceptance was refused, or it was deleted, while this tick waited.
             if pending.reply is not None:
                 pending.reply.set(False)
+            return
+        if live.version is not None and self._judging.stops(live, pending):
             return
         if pending.result is not None and pending.result.reads and self._is_blocked(live, pending):
             return
@@ -206,6 +216,8 @@ class StepMachine:
         before = live.state if live.base is None else live.base
         live.base = None
         live.state = apply(before, flight.transition.patch, flight.commit.expected_seq + 1)
+        if live.version is not None:
+            live.version = self._maker.version_after(live, flight.transition)
         if trigger is not None:
             self._owner.answered(trigger, outcome, live)
         self._owner.committed(live, flight)

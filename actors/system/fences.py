@@ -3,9 +3,13 @@
 import asyncio
 from typing import Any, Final
 
+from msgspec import Raw
+
 from greenroom.actors.kernel.ref import ActorRef
+from greenroom.protocol.codec import encode
 from greenroom.protocol.errors import StoreUnavailable
-from greenroom.protocol.messages import NoteNodes, RaiseFence, WriterMessage
+from greenroom.protocol.messages import NotePlan, RaiseFence, WriterMessage
+from greenroom.protocol.versions import PlanVersion
 
 RETRY_S: Final = 0.25
 
@@ -21,14 +25,13 @@ async def raise_fence(writer: ActorRef[WriterMessage], stream: str) -> int:
     return incarnation
 
 
-async def note_nodes(writer: ActorRef[WriterMessage], stream: str, nodes: tuple[str, ...]) -> None:
-    """Return when it is stored that executions of `stream` may wait at these nodes only; waits as
-    `raise_fence` does.
-    """
-    await _stored(writer, NoteNodes(stream=stream, nodes=nodes))
+async def note_plan(writer: ActorRef[WriterMessage], plan: PlanVersion) -> None:
+    """Return when it is stored what a graph's digest stands for; waits as `raise_fence` does."""
+    description = Raw(encode(plan))
+    await _stored(writer, NotePlan(digest=plan.digest, description=description))
 
 
-async def _stored(writer: ActorRef[WriterMessage], message: RaiseFence | NoteNodes) -> Any:
+async def _stored(writer: ActorRef[WriterMessage], message: RaiseFence | NotePlan) -> Any:
     while True:
         try:
             return await writer.ask(message, control=True)

@@ -21,7 +21,7 @@ from greenroom.protocol.messages import (
     CommitNow,
     DropCursor,
     EventsAppended,
-    NoteNodes,
+    NotePlan,
     RaiseFence,
     StoreProbe,
     TidyStore,
@@ -117,8 +117,8 @@ class StoreWriter(Actor[WriterMessage]):
             match message:
                 case RaiseFence(stream=stream):
                     answer = self._store.raise_fence(stream)
-                case NoteNodes(stream=stream, nodes=nodes):
-                    self._store.note_nodes(stream, nodes)
+                case NotePlan(digest=digest, description=description):
+                    self._store.note_plan(digest, description)
                 case DropCursor(consumer=consumer):
                     answer = self._store.drop_cursor(consumer)
                 case StoreProbe():

@@ -27,8 +27,9 @@ An execution's status, and what moves it. Every arrow is one transition, that is
                     queued, running and waiting: a node in flight is stopped, and is not finished
     HELD            Hold, from every status that is not an end; a node in flight at three deaths
                     of the process; a token at a node that the graph has not
-    QUEUED again    Resume, from paused, failed, exhausted and held: the token's node runs again in
-                    the same visit, or, when it had ended, what follows it; Rewind, from these and
+    QUEUED again    Release, from held, when the graph fits again; Resume, from paused, failed,
+                    exhausted and held: the token's node runs again in the same visit, or, when it
+                    had ended, what follows it; Rewind, from these and
                     from every end: the same, as it was at an earlier position
 
 A token's id belongs to one visit of one node. Its phase within those statuses: READY (waits for a
@@ -58,6 +59,7 @@ from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.due import overdue
 from greenroom.protocol.engine.forking import fork
 from greenroom.protocol.engine.going_on import set_out
+from greenroom.protocol.engine.holding import hold, release
 from greenroom.protocol.engine.injecting import inject
 from greenroom.protocol.engine.node_ends import conflicted, node_errored, node_succeeded
 from greenroom.protocol.engine.pausing import pause, resume
@@ -80,6 +82,7 @@ from greenroom.protocol.engine.ticks import (
     Pause,
     Progressed,
     Recover,
+    Release,
     Resume,
     Rewind,
     Tick,
@@ -142,7 +145,9 @@ def advance(plan: Plan, state: ExecutionState | None, tick: Tick, now: float) ->
                 raise ValueError(f"execution {state.accepted.execution_id} is accepted already")
             return fork(plan, tick, now)
         case Hold():
-            return _hold(plan, _known(state), tick, now)
+            return hold(plan, _known(state), tick, now)
+        case Release():
+            return release(plan, _known(state), now)
         case _:
             assert_never(tick)
 
@@ -228,11 +233,3 @@ def _cancel(plan: Plan, state: ExecutionState, tick: Cancel, now: float) -> Tran
     error = "Execution cancelled" + (f": {tick.reason}" if tick.reason else "")
     draft.stop(Status.CANCELLED, error)
     return draft.finish(Cause(tick="cancel"))
-
-
-def _hold(plan: Plan, state: ExecutionState, tick: Hold, now: float) -> Transition | None:
-    if state.status in TERMINAL or state.status is Status.HELD:
-        return None
-    draft = Draft(plan, state, now)
-    draft.stop(Status.HELD, tick.reason)
-    return draft.finish(Cause(tick="hold"))

@@ -167,9 +167,16 @@ class Fork(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Hold(msgspec.Struct, frozen=True, gc=False):
-    """The execution cannot go on without a person."""
+    """The execution cannot go on without a person. `unfit` says why it does not fit the graph, if
+    that is the reason: it goes on by itself when another graph fits it.
+    """
 
     reason: str
+    unfit: tuple[str, ...] = ()
+
+
+class Release(msgspec.Struct, frozen=True, gc=False):
+    """The execution was held because it did not fit the graph, and fits today's."""
 
 
 Tick = (
@@ -189,4 +196,5 @@ Tick = (
     | Rewind
     | Fork
     | Hold
+    | Release
 )

@@ -93,6 +93,7 @@ from greenroom.protocol.session_errors import (
     PositionNotFound,
 )
 from greenroom.protocol.sessions import ForkedFrom, Session, SessionPage, SessionSummary
+from greenroom.protocol.version_errors import GraphChanged
 
 __version__ = "0.1.0"
 
@@ -133,6 +134,7 @@ __all__ = [
     "ForkedFrom",
     "FunctionNotFound",
     "Goal",
+    "GraphChanged",
     "GraphSpec",
     "GreenroomError",
     "IdempotencyConflict",

@@ -92,7 +92,7 @@ WRITER: dict[str, messages.WriterMessage] = {
     ),
     "commit_now": messages.CommitNow(commit=COMMIT),
     "raise_fence": messages.RaiseFence(stream="api"),
-    "note_nodes": messages.NoteNodes(stream="api", nodes=("first", "second")),
+    "note_plan": messages.NotePlan(digest=b"digest", description=ONE),
 }
 STREAM: dict[str, stream_messages.StreamMessage] = {
     "commit_acks": stream_messages.CommitAcks(outcomes=(OUTCOME, MANY), degraded="disk full"),

@@ -33,6 +33,7 @@ from greenroom.protocol.questions import (
 )
 from greenroom.protocol.timers import TimerMove
 from greenroom.protocol.values import encode_value
+from greenroom.protocol.versions import NodeVersion, PlanVersion
 from greenroom.storage.keys import KEY_END, STATUS_CODES
 from greenroom.storage.lmdb_store import open_store
 from greenroom.storage.memory_store import MemoryStore
@@ -59,6 +60,25 @@ QUESTION = QuestionRecord(
     assignee="ada",
     deadline=AT + 60,
     default=msgspec.Raw(encode(False)),
+)
+VERSION = PlanVersion(
+    digest=b"8 bytes.",
+    graph_id="triage",
+    version="1.0.0",
+    nodes={
+        "first": NodeVersion(
+            node_type="router",
+            inputs=("ticket",),
+            outputs=("kind",),
+            nullable=("kind",),
+            function="pick",
+            pause=True,
+            routes={"default": "second"},
+            ways=("second",),
+            leads=True,
+        ),
+        "second": NodeVersion(node_type="function", function="second", terminal=True),
+    },
 )
 CLOSING = Closing(ending=QuestionEnding.ANSWERED, at=AT, digest=b"digest", by="ada")
 
@@ -111,6 +131,7 @@ def summary(execution_id: str, status: Status) -> Summary:
         updated_at=AT,
         concurrency_key="ticket-42" if keyed else "",
         takes_key=keyed and status is Status.WAITING,
+        version=VERSION.digest if status in (Status.QUEUED, Status.WAITING) else b"",
     )
 
 
@@ -255,7 +276,7 @@ def test_a_fixed_history_leaves_the_golden_keys_and_values(store: Store, golden:
     for group in GROUPS:
         outcomes = store.commit(group, AT)
         assert [one.kind for one in outcomes] == [OutcomeKind.APPLIED] * len(group)
-    store.note_nodes("api", ("first", "second"))
+    store.note_plan(VERSION.digest, msgspec.Raw(encode(VERSION)))
     golden("store", store.read(dump))
 
 
@@ -264,6 +285,7 @@ def test_every_table_is_used_by_the_history(store: Store) -> None:
     store.raise_fence("api")
     for group in GROUPS:
         store.commit(group, AT)
+    store.note_plan(VERSION.digest, msgspec.Raw(encode(VERSION)))
     empty = {name for name, entries in store.read(dump).items() if not entries}
     assert empty == {f"{int(Table.GARBAGE)} garbage"}
 

@@ -221,7 +221,10 @@ async def test_sleepers_whose_node_is_gone_are_held_at_the_start(lab: Any) -> No
     other = {"rest": naps.nap, "after": naps.after}
     nodes = [NodeSpec(id="rest", input_keys=["seconds"], output_keys=["slept"]), NODES[1]]
     way = [EdgeSpec(id="way", source="rest", target="after")]
-    reason = "node 'nap' is not in the graph any more"
+    reason = (
+        "it does not fit the graph: node 'nap' is not in graph 'graph' any more: put it back, or "
+        "give a migration that maps it to another node"
+    )
     async with lab.runtime(other, nodes, way) as runtime:
         assert runtime.recovery.held == {lost: reason}
         result = await runtime.wait_for_completion(lost, timeout=20)

@@ -133,7 +133,9 @@ def test_an_empty_store_answers_every_question(bench) -> None:
             reader.executions(status=Status.QUEUED),
             reader.oldest(Status.QUEUED, "no"),
             reader.timers("no"),
-            reader.noted_nodes("no"),
+            reader.plan(b"no"),
+            reader.versions("no"),
+            reader.ordinals_at("no", b"no", 0, 10),
             reader.events(0, 10),
             reader.oldest_event(),
             reader.last_event(),
@@ -142,7 +144,10 @@ def test_an_empty_store_answers_every_question(bench) -> None:
             reader.cursor("c"),
         )
 
-    assert bench.store.read(ask) == (None, [], [], [], (), [], 1, 0, None, None, (0, None))
+    assert bench.store.read(ask) == (
+        *(None, [], [], [], None, [], []),
+        *([], 1, 0, None, None, (0, None)),
+    )
 
 
 def test_a_reader_cannot_write(bench) -> None:

@@ -72,19 +72,6 @@ def test_nothing_is_kept_in_memory_of_what_is_at_rest(waiting, make) -> None:
     assert waiting.store._view.heads == {}
 
 
-def test_where_executions_wait_is_noted_beside_the_fence(bench) -> None:
-    """Neither forgets the other."""
-    assert bench.store.raise_fence("ep") == 1
-    bench.store.note_nodes("ep", ("a", "b"))
-    assert bench.store.raise_fence("ep") == 2
-    bench.store.note_nodes("other", ("c",))
-    bench.reopen()
-    assert bench.store.read(lambda reader: reader.noted_nodes("ep")) == ("a", "b")
-    assert bench.store.read(lambda reader: reader.noted_nodes("other")) == ("c",)
-    assert bench.store.read(lambda reader: reader.fence("ep")) == 2
-    assert bench.store.read(lambda reader: reader.fence("other")) == 0
-
-
 KEY = timer_key(entry_digest("ep"), DUE, 2)
 WRONG = {
     "lost": (lambda t: t.delete(Table.TIMERS, KEY), "execution e2: never comes due"),
