@@ -131,7 +131,7 @@ class ExecutionState(msgspec.Struct, gc=False, kw_only=True):
     active_s: float = 0.0  # how long it had run at `active_at`; counted when it has a timeout
     active_at: float | None = None  # wall UTC seconds of its latest step, while it runs
     questions: dict[int, OpenQuestion] = {}  # by number; only those that wait for an answer
-    asked: int = 0  # the number of the newest question
+    asked: int = 0  # the number of the newest question that no branch asked
     inbox: dict[int, Injected] = {}  # by number; kept until their nodes ask
     injected: int = 0  # the number of the newest input
     unfit: tuple[str, ...] = ()  # why it does not fit the graph, while it is held for that

@@ -9,7 +9,7 @@ import msgspec
 from greenroom.protocol.budget import Budget
 from greenroom.protocol.effects import EffectRecord
 from greenroom.protocol.execution import Accepted, ExecutionState, Status, Token
-from greenroom.protocol.questions import Injected, OpenQuestion
+from greenroom.protocol.questions import BRANCHES_FROM, Injected, OpenQuestion
 
 
 class Rewound(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -162,7 +162,8 @@ def _apply_inbox(state: ExecutionState, inbox: dict[int, Injected | None]) -> No
 
 def _apply_questions(state: ExecutionState, questions: dict[int, OpenQuestion | None]) -> None:
     for number, question in questions.items():
-        state.asked = max(state.asked, number)
+        if number < BRANCHES_FROM:
+            state.asked = max(state.asked, number)
         if question is None:
             state.questions.pop(number, None)
         else:

@@ -48,6 +48,22 @@ class AmbiguousInput(InvalidInput):
         self.node_id, self.execution_ids = node_id, execution_ids
 
 
+class AmbiguousBranch(AmbiguousInput):
+    """Several branches of one execution run a node or wait at it, and what belongs to one of them
+    must not reach another. `execution_ids` is that one.
+    """
+
+    code = "ambiguous_branch"
+
+    def __init__(self, node_id: str, execution_id: str) -> None:
+        InvalidInput.__init__(
+            self,
+            f"several branches of {execution_id} are at node {node_id!a:.140}: answer the question "
+            "of the one that is meant, by its id (`pending_questions` has it)",
+        )
+        self.node_id, self.execution_ids = node_id, [execution_id]
+
+
 class InboxFull(AdmissionError):
     """An execution keeps as much input as it may; there is room again when its nodes have asked."""
 

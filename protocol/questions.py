@@ -14,6 +14,12 @@ from greenroom.protocol.values import encode_value
 _MARK: Final = ":q"
 _DIGITS_MAX: Final = 10
 
+BRANCHES_FROM: Final = 1 << 31
+"""Questions that the nodes of branches ask have numbers from here on; all others count from 1."""
+
+_EACH: Final = 128  # numbers for the node of one token; it may ask fewer
+_TOKEN_MAX: Final = (BRANCHES_FROM // _EACH) - 1
+
 
 class QuestionEnding(StrEnum):
     """How a question was closed."""
@@ -146,9 +152,28 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     answered_by: str | None = None
 
 
+def number_of(asked: int, token_id: int, nth: int) -> int:
+    """Return the number of the `nth` question, from 1, that the run of a token's node asks.
+
+    The node is told it before its step closes. `asked` is the number of the newest question when
+    the run began. By then branches may have asked others, so the tokens in them, whose ids are
+    negative, have numbers of their own.
+    """
+    if token_id >= 0:
+        return asked + nth
+    assert -token_id <= _TOKEN_MAX, "an execution takes fewer steps"
+    assert 0 < nth < _EACH
+    return BRANCHES_FROM - token_id * _EACH + nth
+
+
 def question_id(execution_id: str, number: int) -> str:
-    """Return the id of an execution's `number`-th question."""
-    return f"{execution_id}{_MARK}{number}"
+    """Return the id of an execution's question; one that a branch asked is told by its token, and
+    by which of its questions it is.
+    """
+    if number < BRANCHES_FROM:
+        return f"{execution_id}{_MARK}{number}"
+    token, nth = divmod(number - BRANCHES_FROM, _EACH)
+    return f"{execution_id}{_MARK}{token}.{nth}"
 
 
 def split_question_id(text: object) -> tuple[str, int] | None:
@@ -156,11 +181,15 @@ def split_question_id(text: object) -> tuple[str, int] | None:
     if not isinstance(text, str):
         return None
     execution_id, _, digits = text.rpartition(_MARK)
-    short = 0 < len(digits) <= _DIGITS_MAX
-    if not (execution_id and short and digits.isascii() and digits.isdigit()):
+    token, dot, nth = digits.rpartition(".")
+    if not (execution_id and _is_short(nth) and (not dot or _is_short(token))):
         return None
-    number = int(digits)
+    number = int(nth) + (BRANCHES_FROM + int(token) * _EACH if dot else 0)
     return (execution_id, number) if question_id(execution_id, number) == text else None
+
+
+def _is_short(digits: str) -> bool:
+    return 0 < len(digits) <= _DIGITS_MAX and digits.isascii() and digits.isdigit()
 
 
 def checked_text(what: str, value: object, chars_max: int) -> str:

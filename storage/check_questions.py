@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from greenroom.protocol.effects import EffectOutcome
 from greenroom.protocol.execution import ExecutionState, Token
-from greenroom.protocol.questions import OpenQuestion
+from greenroom.protocol.questions import BRANCHES_FROM, OpenQuestion
 from greenroom.storage.executions import is_terminal
 from greenroom.storage.keys import (
     KEY_END,
@@ -14,7 +14,7 @@ from greenroom.storage.keys import (
     unpack_pending_key,
 )
 from greenroom.storage.questions import find, index_keys
-from greenroom.storage.records import decode_question
+from greenroom.storage.records import QuestionEntry, decode_question
 from greenroom.storage.tables import Table, Transaction
 
 _PAGE = 1_000
@@ -22,35 +22,51 @@ _PAGE = 1_000
 
 def of_execution(txn: Transaction, ordinal: int, state: ExecutionState, name: str) -> Iterator[str]:
     """The questions that a folded journal opened and closed are those that the store has."""
-    rows = txn.range(
-        Table.QUESTIONS, question_key(ordinal, 0), question_key(ordinal + 1, 0), state.asked + 1
-    )
-    if [unpack_journal_key(key)[1] for key, _ in rows] != list(range(1, state.asked + 1)):
-        yield f"{name}: asked {state.asked} questions, and {len(rows)} others are stored"
-        return
     if state.questions and is_terminal(state.status):
         yield f"{name}: is {state.status}, with open questions"
-    for number, (_, raw) in enumerate(rows, start=1):
-        entry = decode_question(raw)
-        record, wanted = entry.record, state.questions.get(number)
-        if (entry.closing is None) != (wanted is not None):
-            yield f"{name}: question {number} is open in its journal or in its record, not in both"
-        if record.execution_id != state.accepted.execution_id:
-            yield f"{name}: question {number} is one of {record.execution_id}"
-        if wanted is None:
-            continue
-        token = state.tokens.get(wanted.token)
-        if token is None or token.node != record.node:
-            yield f"{name}: no node waits for question {number}"
-        elif wanted.to and token.ended is None:
-            yield f"{name}: a node that has not ended waits for question {number}"
-        elif wanted.effect is not None and not _is_unknown(state, wanted):
-            yield f"{name}: question {number} is about an effect that is not unknown"
-        elif wanted.budget is not None and not _is_used_up(state, wanted, token):
-            yield f"{name}: question {number} is about a budget that is not used up"
-        told = (wanted.to, wanted.effect, wanted.budget, wanted.deadline)
-        if told != (record.to, record.effect, record.budget, record.deadline):
-            yield f"{name}: question {number} is another in its journal than in its record"
+    counted = 0  # of those that no branch asked: all of their numbers are there
+    lacking = set(state.questions)
+    for number, raw in _rows(txn, ordinal):
+        if number < BRANCHES_FROM:
+            counted += 1
+            if number != counted:
+                break
+        lacking.discard(number)
+        yield from _of_one(number, decode_question(raw), state, name)
+    if counted != state.asked:
+        yield f"{name}: asked {state.asked} questions, and {counted} others are stored"
+    for number in sorted(lacking):
+        yield f"{name}: question {number} is open in its journal, and is not stored"
+
+
+def _rows(txn: Transaction, ordinal: int) -> Iterator[tuple[int, bytes]]:
+    start, end = question_key(ordinal, 0), question_key(ordinal + 1, 0)
+    while page := txn.range(Table.QUESTIONS, start, end, _PAGE):
+        for key, raw in page:
+            yield unpack_journal_key(key)[1], raw
+        start = page[-1][0] + b"\0"
+
+
+def _of_one(number: int, entry: QuestionEntry, state: ExecutionState, name: str) -> Iterator[str]:
+    record, wanted = entry.record, state.questions.get(number)
+    if (entry.closing is None) != (wanted is not None):
+        yield f"{name}: question {number} is open in its journal or in its record, not in both"
+    if record.execution_id != state.accepted.execution_id:
+        yield f"{name}: question {number} is one of {record.execution_id}"
+    if wanted is None:
+        return
+    token = state.tokens.get(wanted.token)
+    if token is None or token.node != record.node:
+        yield f"{name}: no node waits for question {number}"
+    elif wanted.to and token.ended is None:
+        yield f"{name}: a node that has not ended waits for question {number}"
+    elif wanted.effect is not None and not _is_unknown(state, wanted):
+        yield f"{name}: question {number} is about an effect that is not unknown"
+    elif wanted.budget is not None and not _is_used_up(state, wanted, token):
+        yield f"{name}: question {number} is about a budget that is not used up"
+    told = (wanted.to, wanted.effect, wanted.budget, wanted.deadline)
+    if told != (record.to, record.effect, record.budget, record.deadline):
+        yield f"{name}: question {number} is another in its journal than in its record"
 
 
 def _is_unknown(state: ExecutionState, question: OpenQuestion) -> bool:

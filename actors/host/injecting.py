@@ -14,7 +14,7 @@ from greenroom.protocol.errors import StreamUnavailable
 from greenroom.protocol.execution import ExecutionState
 from greenroom.protocol.ids import validate_id
 from greenroom.protocol.limits import INJECT_TRIES_MAX, QUESTIONS_OPEN_MAX
-from greenroom.protocol.people_errors import AmbiguousInput, InboxFull
+from greenroom.protocol.people_errors import AmbiguousBranch, AmbiguousInput, InboxFull
 from greenroom.protocol.questions import AnswerOutcome, InjectionOutcome, question_id
 from greenroom.protocol.stream_messages import AtNode, InjectInput
 from greenroom.protocol.values import encode_value
@@ -41,6 +41,7 @@ async def inject(
         # Each round that changes nothing means that the execution has moved on meanwhile.
         asked = _open_question(assembly, execution_id, node_id)
         if asked is not None:
+            _refuse_several(_state(assembly, execution_id), execution_id, node_id)
             if await answer(assembly, asked, content, None) is AnswerOutcome.ACCEPTED:
                 return InjectionOutcome.ANSWERED
             continue
@@ -50,6 +51,7 @@ async def inject(
         if state is not None and is_kept(state, message.request):
             return InjectionOutcome.KEPT
         can = Reception.NOBODY if state is None else reception(state, node_id, len(value))
+        _refuse_several(state, execution_id, node_id)
         if can is Reception.FULL:
             raise InboxFull(execution_id, node_id)
         if can is Reception.NOBODY:
@@ -93,6 +95,11 @@ def _open_question(assembly: Assembly, execution_id: str, node_id: str) -> str |
         if one.record.to:
             return question_id(execution_id, one.number)
     return None
+
+
+def _refuse_several(state: ExecutionState | None, execution_id: str, node_id: str) -> None:
+    if state is not None and reception(state, node_id, 0) is Reception.SEVERAL:
+        raise AmbiguousBranch(node_id, execution_id)
 
 
 def _state(assembly: Assembly, execution_id: str) -> ExecutionState | None:

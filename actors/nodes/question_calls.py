@@ -9,7 +9,7 @@ from greenroom.actors.kernel.clock import Clock
 from greenroom.actors.nodes.asking import asked_question, deadline_of
 from greenroom.actors.nodes.buffer import StepBuffer
 from greenroom.actors.nodes.runs import NodeRun
-from greenroom.protocol.questions import question_id
+from greenroom.protocol.questions import number_of, question_id
 
 
 class QuestionCalls:
@@ -61,4 +61,5 @@ class QuestionCalls:
             default=default,
         )
         questions.append(question)
-        return question_id(self.execution_id, self._run.asked + len(questions))
+        number = number_of(self._run.asked, self._run.token_id, len(questions))
+        return question_id(self.execution_id, number)

@@ -36,8 +36,8 @@ def ask(
     """
     keys = dict.fromkeys((*tick.outputs, *(one.to for one in tick.questions)))
     here = msgspec.structs.replace(ended(token, keys, tick.route), due=until)
-    for question in tick.questions:
-        number = open_question(draft, tick.token_id, token, question)
+    for nth, question in enumerate(tick.questions, start=1):
+        number = open_question(draft, tick.token_id, token, question, nth)
         kept = take_kept(draft, node.id, question, tick.fits) if draft.state.inbox else None
         if kept is not None:
             draft.memory[question.to] = kept

@@ -20,6 +20,7 @@ class Reception(Enum):
     ANSWER = "a question of the node is open"
     KEEP = "the node has not ended"
     FULL = "the node has not ended, and too much is kept already"
+    SEVERAL = "several branches stand at the node"
     NOBODY = "the execution is somewhere else, or has ended"
 
 
@@ -27,11 +28,14 @@ def reception(state: ExecutionState, node: str, size: int) -> Reception:
     """Say what may be done with input of `size` bytes for a node."""
     if state.status in TERMINAL:
         return Reception.NOBODY
-    tokens = state.tokens
-    for question in state.questions.values():
-        if question.to and tokens[question.token].node == node:
-            return Reception.ANSWER
-    if not any(token.node == node and token.ended is None for token in tokens.values()):
+    tokens = state.tokens.items()
+    asks = {one.token for one in state.questions.values() if one.to}
+    here = {one for one, token in tokens if token.node == node and (one in asks or not token.ended)}
+    if len(here) > 1:
+        return Reception.SEVERAL
+    if here & asks:
+        return Reception.ANSWER
+    if not here:
         return Reception.NOBODY
     kept = sum(len(one.value) for one in state.inbox.values())
     if len(state.inbox) >= INBOX_MAX or kept + size > INBOX_BYTES_MAX:

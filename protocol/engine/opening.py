@@ -9,10 +9,12 @@ from greenroom.protocol.engine.text import bounded_text
 from greenroom.protocol.events import EventType
 from greenroom.protocol.execution import Phase, Token
 from greenroom.protocol.questions import (
+    BRANCHES_FROM,
     AskedQuestion,
     OpenQuestion,
     QuestionChange,
     QuestionRecord,
+    number_of,
     question_id,
 )
 
@@ -20,10 +22,18 @@ _REQUESTED: Final = EventType.CLIENT_INPUT_REQUESTED.value
 _TEXT_CHARS: Final = 500  # of each text of an event
 
 
-def open_question(draft: Draft, token_id: int, token: Token, question: AskedQuestion) -> int:
-    """Open the execution's next question, about the token's node; return its number."""
+def open_question(
+    draft: Draft, token_id: int, token: Token, question: AskedQuestion, nth: int = 0
+) -> int:
+    """Open a question about the token's node; return its number. It is the `nth` that the node
+    itself asked, from 1, and has the number that the node was told; 0 is for all others.
+    """
     accepted = draft.accepted
-    number = max((draft.state.asked, *draft.questions)) + 1
+    if nth and token_id < 0:
+        number = number_of(0, token_id, nth)
+    else:
+        opened = [one for one in draft.questions if one < BRANCHES_FROM]
+        number = max((draft.state.asked, *opened)) + 1
     record = QuestionRecord(
         execution_id=accepted.execution_id,
         entry_point=accepted.entry_point,

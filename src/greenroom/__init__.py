@@ -71,6 +71,7 @@ from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpe
 from greenroom.protocol.isolation import IsolationLevel, StateScope
 from greenroom.protocol.node_errors import NodeTimedOut, NonRetryable
 from greenroom.protocol.people_errors import (
+    AmbiguousBranch,
     AmbiguousInput,
     ExecutionNotFound,
     InboxFull,
@@ -107,6 +108,7 @@ __all__ = [
     "AgentEvent",
     "AgentRuntime",
     "AgentRuntimeConfig",
+    "AmbiguousBranch",
     "AmbiguousInput",
     "AnswerOutcome",
     "AskTimedOut",

@@ -4,7 +4,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from greenroom.protocol.engine.advance import advance
 from greenroom.protocol.engine.ticks import (
     Answer,
     Cancel,
@@ -20,7 +23,14 @@ from greenroom.protocol.engine.ticks import (
 from greenroom.protocol.engine.transition import Finish, RunNode
 from greenroom.protocol.execution import Phase, Status
 from greenroom.protocol.graph import EdgeSpec, NodeSpec
-from greenroom.protocol.questions import AskedQuestion, QuestionEnding
+from greenroom.protocol.patch import Patch, apply
+from greenroom.protocol.questions import (
+    AskedQuestion,
+    QuestionEnding,
+    number_of,
+    question_id,
+    split_question_id,
+)
 from greenroom.protocol.values import answer_digest
 
 YES = EdgeSpec(
@@ -277,3 +287,30 @@ def test_who_asks_and_sleeps_waits_for_both(start: Any) -> None:
             run.now += 30
             run.tick(Due(permit=True))
         assert (run.known.status, run.token.node) == (Status.RUNNING, "send")
+
+
+def test_branches_that_ask_at_once_get_numbers_of_their_own(start: Any) -> None:
+    """Each is told its number before its step closes, whatever the others ask meanwhile."""
+    run = start(["ask"])
+    token = run.token
+    run.known.asked = 4
+    run.known.tokens = {-7: token, -8: token, 9: token}
+    questions = (AskedQuestion(prompt="?", to="a"), AskedQuestion(prompt="?", to="b"))
+    numbers = {}
+    for token_id in run.known.tokens:
+        tick = NodeSucceeded(token_id, token.visit, token.attempt, {}, 1, questions=questions)
+        transition = advance(run.plan, run.known, tick, 1.0)
+        assert transition is not None
+        numbers[token_id] = list(transition.patch.questions)
+        assert numbers[token_id] == [number_of(4, token_id, nth) for nth in (1, 2)]
+    assert numbers[9] == [5, 6]
+    assert [question_id("e", one) for one in numbers[-7]] == ["e:q7.1", "e:q7.2"]
+    apply(run.known, Patch(questions=dict.fromkeys(numbers[-8])), run.known.seq + 1)
+    assert run.known.asked == 4, "the main line counts on"
+
+
+@given(st.integers(0, 10_000), st.integers(-(2**23), 2**23), st.integers(1, 100))
+def test_the_id_of_a_question_is_its_number(asked: int, token_id: int, nth: int) -> None:
+    number = number_of(asked, token_id, nth)
+    assert split_question_id(question_id("e:q1", number)) == ("e:q1", number)
+    assert number < 2**32, "it is stored in four bytes"

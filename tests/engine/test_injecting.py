@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from greenroom.protocol.engine.injecting import Reception, reception
 from greenroom.protocol.engine.ticks import Answer, Cancel, Inject, NodeSucceeded, Pause, Resume
-from greenroom.protocol.execution import Phase, Status
+from greenroom.protocol.execution import Ended, Phase, Status
 from greenroom.protocol.graph import EdgeSpec, NodeSpec
 from greenroom.protocol.limits import INBOX_BYTES_MAX, INBOX_MAX
 from greenroom.protocol.questions import AskedQuestion, QuestionEnding
@@ -93,6 +94,21 @@ def test_what_can_be_done_with_it_is_told(start: Any) -> None:
     assert inject(asking, 1) is None
     asking.tick(Cancel())
     assert reception(asking.known, "ask", 1) is Reception.NOBODY
+
+
+def test_input_for_one_of_several_branches_at_a_node_is_for_none(start: Any) -> None:
+    """Whether they run there, or ask there; one that is done with the node wants nothing."""
+    run, asking = start(["ask"]), start(["ask"])
+    token = run.token
+    ask(asking, "said")
+    for state, held in ((run.known, 0), (asking.known, 1)):
+        before = reception(state, "ask", 1)
+        state.tokens[-1] = msgspec.structs.replace(token, ended=Ended())
+        assert reception(state, "ask", 1) is before
+        state.tokens[-1] = token
+        assert reception(state, "ask", 1) is Reception.SEVERAL
+        assert len(state.questions) == held
+    assert inject(run, 1) is None
 
 
 @pytest.mark.parametrize("value", ["x", "x" * (INBOX_BYTES_MAX // 10)])

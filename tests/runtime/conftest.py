@@ -91,12 +91,20 @@ class Lab:
         finally:
             opened.close()
 
-    def plant(self, *nodes: str, isolation: str = "shared", store: str = "store") -> None:
+    def plant(
+        self,
+        *nodes: str,
+        isolation: str = "shared",
+        store: str = "store",
+        in_branches: bool = False,
+    ) -> None:
         """Put an execution "planted" of "main" into a store, with all these nodes in flight: the
-        start finds it and takes it up.
+        start finds it and takes it up. The tokens in branches have negative ids.
         """
         tokens = {
-            number: Token(node=node, visit=nodes[:number].count(node), attempt=1, phase=RUNNING)
+            -number if in_branches else number: Token(
+                node=node, visit=nodes[:number].count(node), attempt=1, phase=RUNNING
+            )
             for number, node in enumerate(nodes, start=1)
         }
         accepted = Accepted(
