@@ -84,9 +84,9 @@ async def test_a_branch_that_was_not_started_does_not_time_out_beside_one_that_r
     gate, still = new_gate(), new_gate()
     nodes = [
         NodeSpec(id="first", max_retries=1),
-        NodeSpec(id="second", max_retries=1, timeout_s=0.02),
+        NodeSpec(id="second", max_retries=1, timeout_s=0.5),
         NodeSpec(id="beside", max_retries=1),
-        NodeSpec(id="long", max_retries=1, timeout_s=0.3),
+        NodeSpec(id="long", max_retries=1, timeout_s=0.8),
     ]
     edges = [
         EdgeSpec(id="e", source="first", target="second"),

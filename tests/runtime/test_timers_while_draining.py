@@ -10,8 +10,8 @@ from greenroom.protocol.stream_messages import Drain
 
 NODES = [
     NodeSpec(id="first", max_retries=1),
-    NodeSpec(id="second", max_retries=1, timeout_s=0.02),
-    NodeSpec(id="long", max_retries=1, timeout_s=0.3),
+    NodeSpec(id="second", max_retries=1, timeout_s=0.5),
+    NodeSpec(id="long", max_retries=1, timeout_s=0.8),
 ]
 EDGES = [EdgeSpec(id="e", source="first", target="second")]
 POINTS = [
