@@ -14,16 +14,20 @@ from greenroom.protocol.limits import (
     BACKOFF_S_DEFAULT_MAX,
     STEPS_DEFAULT,
 )
+from greenroom.protocol.parallel import PARALLEL_DEFAULT, MapSpec, ParallelExecutionConfig
 
 
 class EdgeCondition(StrEnum):
-    """When an edge is taken. `conditional` looks at `condition_expr` only, not at success."""
+    """When an edge may be taken. `conditional` looks at `condition_expr` only, not at success;
+    `otherwise` is for a success after which no other edge may be.
+    """
 
     ALWAYS = "always"
     ON_SUCCESS = "on_success"
     ON_FAILURE = "on_failure"
     CONDITIONAL = "conditional"
     LLM_DECIDE = "llm_decide"
+    OTHERWISE = "otherwise"
 
 
 if TYPE_CHECKING:  # a plain str is accepted and converted; decoding knows the members only
@@ -33,13 +37,22 @@ else:
 
 
 class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One node. `node_type` is "function" (the default) or "router"; other types come later.
+    """One node. `node_type` is "function" (the default), "router" or "subgraph"; other types come
+    later.
 
     A function node runs the callable registered as `function` (default: the node's id) with its
     `input_keys`; what it returns is stored under `output_keys`. A router node picks its next node
     from `routes` by the value of `route_on`, looked up in its input, then in memory, or by what
     its `function` returns, if it has one: the exact key first, then the first key that is part of
     the value, then "default"; with neither by "success" or "failure".
+
+    A subgraph node runs `graph` from its entry node to an end. That begins with the node's
+    `input_keys`, or with all memory if it declares none, and sees nothing else; its memory at the
+    end, under the `output_keys` or under all keys, is the node's output. Its nodes are steps of the
+    same execution, with "<node>." before their ids.
+
+    After a node several of whose edges may be taken, all of them are, each as a branch of its own,
+    and `parallel` says how these fail, merge and time out; None stands for that of the graph.
 
     `max_retries` is the number of attempts in all: 0 and 1 both mean one. `retry_on` names errors
     (class names, those of base classes too, or codes) that are worth another attempt; empty means
@@ -84,6 +97,8 @@ class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     max_node_visits: int = 1
     inline: bool = False
     timeout_s: float | None = None
+    parallel: ParallelExecutionConfig | None = None
+    graph: "GraphSpec | None" = None
     system_prompt: str | None = None
     tools: list[str] = []
     model: str | None = None
@@ -120,9 +135,11 @@ class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
 class EdgeSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One edge from `source` to `target`, both node ids.
 
-    Edges of a node are tried by `priority`, highest first, then in the order of the graph; the
-    first that can be taken is. `condition_expr` is read for `condition="conditional"` only; an
-    empty one is true. `input_mapping` is {key for the target: key of the source's output}; a key
+    Edges of a node are in the order of their `priority`, highest first, then of the graph. After a
+    success all that may be taken are, side by side if there are several; but of the conditional
+    ones only those with the highest priority. After a failure the first that may be taken is.
+    `condition_expr` is read for `condition="conditional"` only; an empty one is true. With `map`
+    the target runs once for each element of a list. `input_mapping` is {key for the target: key of the source's output}; a key
     that the output lacks is taken from memory, and one that is in neither is left out.
 
     Raises InvalidGraph when constructed with an unknown condition.
@@ -136,6 +153,7 @@ class EdgeSpec(msgspec.Struct, frozen=True, kw_only=True):
     input_mapping: dict[str, str] = {}
     priority: int = 0
     description: str = ""
+    map: MapSpec | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -164,6 +182,12 @@ class GraphSpec(msgspec.Struct, frozen=True, kw_only=True):
     set. A run ends after a terminal node, at a node none of whose edges can be taken, or as
     exhausted after `max_steps`.
 
+    Branches go on in one at the node where all ways from their fan-out meet, however deep they are
+    and whatever fans out in them: it runs once, when every branch has come to it or to an end of
+    its own, with what they wrote merged into memory in the order of their edges. Until then each
+    sees its own writes over what was there before, and nothing of the others. `parallel` says how
+    branches fail, merge and time out.
+
     Construction checks nothing across fields: `validation.validate_graph` lists every problem.
     """
 
@@ -188,6 +212,7 @@ class GraphSpec(msgspec.Struct, frozen=True, kw_only=True):
     identity_prompt: str | None = None
     description: str = ""
     created_by: str = ""
+    parallel: ParallelExecutionConfig = PARALLEL_DEFAULT
 
     def get_node(self, node_id: str) -> NodeSpec | None:
         """Return the node with that id, or None. Linear: for lookups outside the hot path."""
