@@ -139,8 +139,9 @@ class EdgeSpec(msgspec.Struct, frozen=True, kw_only=True):
     success all that may be taken are, side by side if there are several; but of the conditional
     ones only those with the highest priority. After a failure the first that may be taken is.
     `condition_expr` is read for `condition="conditional"` only; an empty one is true. With `map`
-    the target runs once for each element of a list. `input_mapping` is {key for the target: key of the source's output}; a key
-    that the output lacks is taken from memory, and one that is in neither is left out.
+    the target runs once for each element of a list. `input_mapping` is {key for the target: key of
+    the source's output}; a key that the output lacks is taken from memory, and one that is in
+    neither is left out.
 
     Raises InvalidGraph when constructed with an unknown condition.
     """

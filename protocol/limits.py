@@ -35,6 +35,7 @@ BRANCH_TIMEOUT_S_DEFAULT: Final = 300.0
 MAP_CONCURRENCY_DEFAULT: Final = 10
 MAP_CONCURRENCY_MAX: Final = 1_000
 MAP_ITEMS_MAX: Final = 10_000  # elements of one list that is fanned out over
+MAP_RESULTS_BYTES_MAX: Final = 16 * 1024 * 1024  # of the list that a map leaves in memory
 TOKENS_MAX: Final = 10_000  # positions of one execution at a time
 SUBGRAPH_DEPTH_MAX: Final = 16  # graphs within graphs
 CONDITION_CHARS_MAX: Final = 2_000

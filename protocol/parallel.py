@@ -1,4 +1,4 @@
-"""What a user declares of branches that run side by side, and of a list that a node fans out over."""
+"""What a user declares of branches that run side by side, and of maps over a list."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -70,6 +70,16 @@ class ParallelExecutionConfig(msgspec.Struct, frozen=True, kw_only=True, omit_de
         if self.branch_timeout_seconds is not None:
             check_number("branch_timeout_seconds", self.branch_timeout_seconds, 0, TIMEOUT_S_MAX)
 
+    @property
+    def failure(self) -> OnBranchFailure:
+        """`on_branch_failure` as the enum member that it always is after construction."""
+        return OnBranchFailure(self.on_branch_failure)
+
+    @property
+    def conflict(self) -> MemoryConflictStrategy:
+        """`memory_conflict_strategy` as the enum member that it always is after construction."""
+        return MemoryConflictStrategy(self.memory_conflict_strategy)
+
 
 PARALLEL_DEFAULT: Final = ParallelExecutionConfig()
 
@@ -80,10 +90,10 @@ class MapSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `over` is the key of the list, in the output of the edge's source or else in memory. Each run is
     a branch, which finds its element under `item` and its place, from 0, under `index`, if that is
     given. It begins at the edge's target and ends before `until`, by default the node at which all
-    ways from the target meet. There, the list of what the branches wrote under `collect`, or of
-    all that each wrote, as a dict, is in memory under `into`, in the order of the elements. A branch
-    that failed, where that is not a failure of all, has None in its place. Raises InvalidConfig for
-    values that cannot be used.
+    ways from the target meet. There, the list of what the branches wrote under `collect`, or of all
+    that each wrote, as a dict, is in memory under `into`, in the order of the elements. A branch
+    that failed, where that does not fail the others, has None in its place. Raises InvalidConfig
+    for values that cannot be used.
     """
 
     over: str
