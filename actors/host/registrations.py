@@ -5,7 +5,8 @@ from typing import Any
 
 from greenroom.actors.nodes.functions import FunctionRegistry, takes_one
 from greenroom.protocol.engine.plan import Plan, compile_plan
-from greenroom.protocol.engine.validation import check_graph, refuse_unsupported
+from greenroom.protocol.engine.unsupported import refuse_unsupported
+from greenroom.protocol.engine.validation import check_graph
 from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.errors import (
     EntryPointExists,

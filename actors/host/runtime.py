@@ -25,7 +25,7 @@ from greenroom.actors.system.subscriptions import Handler
 from greenroom.actors.triggers.webhook_server import WebhookServer
 from greenroom.protocol.checkpoint import CheckpointConfig
 from greenroom.protocol.config import AgentRuntimeConfig
-from greenroom.protocol.engine.validation import refuse_unsupported
+from greenroom.protocol.engine.unsupported import refuse_unsupported
 from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.errors import (
     RuntimeIsRunning,

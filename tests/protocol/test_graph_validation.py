@@ -5,20 +5,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from greenroom.protocol.checkpoint import (
-    DEFAULT_CHECKPOINT_CONFIG,
-    CheckpointConfig,
-)
 from greenroom.protocol.engine.validation import (
     check_graph,
     missing_functions,
-    refuse_unsupported,
-    unsupported_settings,
     validate_graph,
 )
 from greenroom.protocol.entry_point import EntryPointSpec
-from greenroom.protocol.errors import InvalidGraph, UnsupportedSetting
-from greenroom.protocol.goal import Goal
+from greenroom.protocol.errors import InvalidGraph
 from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
 
 
@@ -171,15 +164,6 @@ def test_all_problems_are_listed_at_once() -> None:
     assert caught.value.problems == problems
 
 
-@pytest.mark.parametrize("condition", ["always", "on_success", "on_failure"])
-def test_two_unconditional_edges_of_one_class_are_refused(condition: str) -> None:
-    both = [edge(condition, id="e1"), edge(condition, id="e2", target="c", priority=1)]
-    problems = validate_graph(chain(edges=[*both, edge("always", id="bc", source="b", target="c")]))
-    assert len(problems) == 1
-    assert problems[0].startswith("ParallelNotAvailable: node 'a'")
-    assert "e1, e2" in problems[0]
-
-
 def test_conditional_edges_and_other_classes_may_leave_the_same_node() -> None:
     more = [
         edge("conditional", id="c1", condition_expr="x > 1"),
@@ -221,52 +205,3 @@ def test_backoff_grows_by_its_factor_up_to_its_maximum() -> None:
     assert [node.backoff_s(failures) for failures in (1, 2, 3, 7, 5000)] == [1, 2, 4, 60, 60]
     assert NodeSpec(id="n", backoff_initial_s=0).backoff_s(5000) == 0
     assert [NodeSpec(id="n", max_retries=tries).attempts_max for tries in (0, 1, 3)] == [1, 1, 3]
-
-
-@pytest.mark.parametrize(
-    ("declared", "name"),
-    [
-        ({"graph": chain(conversation_mode="isolated")}, "graph 'g': conversation_mode"),
-        ({"graph": chain(loop_config={"max_iterations": 3})}, "graph 'g': loop_config"),
-        ({"graph": chain(identity_prompt="You")}, "graph 'g': identity_prompt"),
-        ({"graph": chain(max_retries_per_node=5)}, "graph 'g': max_retries_per_node"),
-        (
-            {"graph": chain(nodes=[NodeSpec(id="a", node_type="event_loop")])},
-            "node 'a': node_type 'event_loop'",
-        ),
-        ({"graph": chain(nodes=[NodeSpec(id="a", model="m")])}, "node 'a': model"),
-        ({"graph": chain(nodes=[NodeSpec(id="a", tools=["t"])])}, "node 'a': tools"),
-        ({"graph": chain(nodes=[NodeSpec(id="a", output_model=Goal)])}, "node 'a': output_model"),
-        ({"graph": chain(edges=[edge("llm_decide")])}, "edge 'e': condition 'llm_decide'"),
-        (
-            {"entry_points": [EntryPointSpec(id="t", entry_node="a", trigger_type="timer")]},
-            "entry point 't': trigger_type 'timer'",
-        ),
-        (
-            {"entry_points": [EntryPointSpec(id="t", entry_node="a", trigger_config={"x": 1})]},
-            "entry point 't': trigger_config",
-        ),
-        (
-            {"checkpoint_config": CheckpointConfig(include_metrics=False)},
-            "checkpoint_config: include_metrics",
-        ),
-        ({"goal": Goal(id="g", input_schema={"a": 1})}, "goal 'g': input_schema"),
-    ],
-)
-def test_a_setting_without_behaviour_is_refused_by_name(
-    declared: dict[str, Any], name: str
-) -> None:
-    assert [error.name for error in unsupported_settings(**declared)] == [name]
-    with pytest.raises(UnsupportedSetting, match="not supported yet"):
-        refuse_unsupported(**declared)
-
-
-def test_defaults_are_supported() -> None:
-    declared = unsupported_settings(
-        chain(async_entry_points=[EntryPointSpec(id="e", entry_node="a", trigger_type="api")]),
-        [EntryPointSpec(id="ev", entry_node="a", trigger_type="event", trigger_config={})],
-        DEFAULT_CHECKPOINT_CONFIG,
-        Goal(id="g"),
-    )
-    assert declared == []
-    refuse_unsupported()
