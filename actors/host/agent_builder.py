@@ -193,7 +193,15 @@ class Agent:
 
     def graph(self) -> GraphSpec:
         """Return the plain graph, checked. Raises InvalidGraph with all the problems it has."""
-        graph = GraphSpec(
+        graph = self.declared()
+        check_graph(graph, entry_nodes=[entry.entry_node for entry in self.entry_points])
+        return graph
+
+    def declared(self) -> GraphSpec:
+        """Return the plain graph as declared so far, unchecked. Raises InvalidGraph without nodes,
+        TypeError for a setting that GraphSpec has not.
+        """
+        return GraphSpec(
             id=self.id,
             goal_id=self.goal.id,
             entry_node=self._first_node(),
@@ -205,8 +213,6 @@ class Agent:
             edges=sorted(self._edges, key=lambda one: one.condition_expr is None),
             **self._settings,
         )
-        check_graph(graph, entry_nodes=[entry.entry_node for entry in self.entry_points])
-        return graph
 
     def runtime(
         self,

@@ -21,6 +21,7 @@ from rich.console import Console
 from greenroom.actors.host.checkpoint_commands import checkpoint_app
 from greenroom.actors.host.demo.parent import DemoOptions, run_demo
 from greenroom.actors.host.demo.report import show_report
+from greenroom.actors.host.graph_command import show_graph
 from greenroom.actors.host.session_commands import session_app
 from greenroom.actors.host.store_arguments import AsJson, Debug, StoreFolder, existing_store
 from greenroom.protocol.errors import (
@@ -51,6 +52,7 @@ _app = typer.Typer(
 )
 _app.add_typer(session_app, name="sessions")
 _app.add_typer(checkpoint_app, name="checkpoints")
+_app.command("graph")(show_graph)
 
 
 def main() -> None:

@@ -33,12 +33,10 @@ def validate_graph(
     wrong in a graph within the graph begins with the path of nodes to it. Fields of a wrong type
     are reported alone, because the other rules cannot be applied to them.
     """
-    if not isinstance(graph, GraphSpec):
-        return [f"the graph is a {type(graph).__name__}: use a GraphSpec"]
-    levels, nested_wrongly = levels_of(graph)
-    problems = [found for level in levels for found in type_problems(level)]
+    problems = wrong_types(graph)
     if problems:
         return problems
+    levels, nested_wrongly = levels_of(graph)
     entered = tuple(entry_nodes)
     for level in levels:
         own = _problems_of(level, () if level.path else entered)
@@ -65,6 +63,13 @@ def check_graph(
     problems = validate_graph(graph, entry_nodes=entry_nodes, functions=functions)
     if problems:
         raise InvalidGraph(problems)
+
+
+def wrong_types(graph: GraphSpec) -> list[str]:
+    """Return the problems of fields that are not of their types, here and in graphs within it."""
+    if not isinstance(graph, GraphSpec):
+        return [f"the graph is a {type(graph).__name__}: use a GraphSpec"]
+    return [found for level in levels_of(graph)[0] for found in type_problems(level)]
 
 
 def missing_functions(graph: GraphSpec, functions: Collection[str] | None) -> list[tuple[str, str]]:
