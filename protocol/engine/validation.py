@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator
 from greenroom.protocol.engine.nesting import Level, levels_of
 from greenroom.protocol.engine.validation_edges import (
     edge_problems,
-    otherwise_problems,
+    never_taken_problems,
     unreachable_problems,
 )
 from greenroom.protocol.engine.validation_nodes import node_problems
@@ -102,6 +102,6 @@ def _problems_of(level: Level, entry_nodes: Iterable[str]) -> Iterator[str]:
         yield from node_problems(node)
     for edge in graph.edges:
         yield from edge_problems(edge)
-    yield from otherwise_problems(graph)
+    yield from never_taken_problems(graph)
     yield from parallel_problems(graph)
     yield from unreachable_problems(graph, entry_nodes)

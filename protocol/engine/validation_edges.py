@@ -25,12 +25,21 @@ def edge_problems(edge: EdgeSpec) -> Iterator[str]:
         yield f"{where}condition_expr is read for condition='conditional' only: set that"
 
 
-def otherwise_problems(graph: GraphSpec) -> Iterator[str]:
-    """Edges for when no other is taken, beside one that always is."""
+def never_taken_problems(graph: GraphSpec) -> Iterator[str]:
+    """Edges that another one of the same node leaves no case for."""
     sure: dict[str, str] = {}
-    for edge in graph.edges:
+    failing: dict[str, str] = {}
+    for edge in sorted(graph.edges, key=lambda one: -one.priority):
         if edge.kind in _SURE:
             sure.setdefault(edge.source, edge.id)
+        elif edge.kind is EdgeCondition.ON_FAILURE:
+            first = failing.setdefault(edge.source, edge.id)
+            if first != edge.id:
+                yield (
+                    f"edge {edge.id!r}: condition is 'on_failure', but edge {first!r} of node "
+                    f"{edge.source!r} is taken after every failure, and after a failure one edge "
+                    "is: leave one of them out"
+                )
     for edge in graph.edges:
         if edge.kind is EdgeCondition.OTHERWISE and edge.source in sure:
             yield (

@@ -123,9 +123,10 @@ def test_graphs_that_hold_each_other_many_times_are_refused_at_once() -> None:
 
 
 def test_fields_of_a_wrong_type_are_told_with_the_path() -> None:
-    (problem,) = validate_graph(graph(sub("s", graph(NodeSpec(id="n", max_retries="x")))))  # type: ignore[arg-type]
+    wrong: Any = "x"
+    (problem,) = validate_graph(graph(sub("s", graph(NodeSpec(id="n", max_retries=wrong)))))
     assert problem.startswith("graph of node 's': nodes[0] (id 'n'):")
-    (problem,) = validate_graph(graph(sub("s", "graph")))  # type: ignore[arg-type]
+    (problem,) = validate_graph(graph(sub("s", wrong)))
     assert problem.startswith("nodes[0] (id 's'):")
 
 

@@ -76,6 +76,11 @@ def test_sound_fan_outs_and_maps_have_no_problems(sound: GraphSpec) -> None:
             "success: give that one a condition_expr, or this one another condition",
         ),
         (
+            graph(way("a", "b", FAILURE), way("a", "c", FAILURE, priority=1)),
+            "edge 'a-b': condition is 'on_failure', but edge 'a-c' of node 'a' is taken after "
+            "every failure, and after a failure one edge is: leave one of them out",
+        ),
+        (
             graph(way("a", "b"), b={"parallel": STRICT}),
             "node 'b': parallel is read after a fan-out or a map, and the node has neither: leave "
             "it out, or give it several edges that may be taken at once",
