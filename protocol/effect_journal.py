@@ -74,6 +74,7 @@ class VisitEffects:
         "_bytes",
         "_counts",
         "_execution_id",
+        "_known_as",
         "_node",
         "_raised",
         "_records",
@@ -90,9 +91,10 @@ class VisitEffects:
         records: dict[str, EffectRecord],
         *,
         rewinds: int = 0,
+        known_as: str | None = None,
     ) -> None:
         self._execution_id, self._node, self._visit = execution_id, node, visit
-        self._rewinds = rewinds
+        self._rewinds, self._known_as = rewinds, known_as
         self._records = dict(records)
         self._slots = set(records)
         self._bytes = sum(len(one.value) for one in records.values() if one.value is not None)
@@ -118,7 +120,12 @@ class VisitEffects:
             occurrence = self._counts[name] = self._counts.get(name, 0) + 1
         slot = slot_of(name, occurrence)
         key = idempotency_key(
-            self._execution_id, self._node, self._visit, slot, rewinds=self._rewinds
+            self._execution_id,
+            self._node,
+            self._visit,
+            slot,
+            rewinds=self._rewinds,
+            known_as=self._known_as,
         )
         wanted = _Wanted(name, occurrence, slot, key, policy, digest, ask)
         try:

@@ -70,13 +70,20 @@ def slot_of(name: str, occurrence: int) -> str:
 
 
 def idempotency_key(
-    execution_id: str, node: str, visit: int, slot: str | None = None, *, rewinds: int = 0
+    execution_id: str,
+    node: str,
+    visit: int,
+    slot: str | None = None,
+    *,
+    rewinds: int = 0,
+    known_as: str | None = None,
 ) -> str:
     """Return the key of a visit, or of one effect in it: equal in every run, new on a new visit,
-    and after each time that the execution was taken back.
+    and after each time that the execution was taken back. `known_as` is the visit that it began
+    as, when the execution was migrated since: what was done outside was done under that name.
     """
     back = f"~{rewinds}" if rewinds else ""
-    key = f"{execution_id}{back}/{node}/{visit}"
+    key = f"{execution_id}{back}/{known_as or f'{node}/{visit}'}"
     return key if slot is None else f"{key}/{slot}"
 
 

@@ -30,6 +30,7 @@ class EventType(StrEnum):
     EXECUTION_RECOVERED = "execution_recovered"
     EXECUTION_PAUSED = "execution_paused"
     EXECUTION_RESUMED = "execution_resumed"
+    EXECUTION_MIGRATED = "execution_migrated"
     EXECUTION_FORKED = "execution_forked"
     NODE_STARTED = "node_started"
     NODE_COMPLETED = "node_completed"

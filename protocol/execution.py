@@ -78,6 +78,7 @@ class Token(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     # too).
     due: float | None = None
     ended: Ended | None = None  # the node is done, and where to go on is not decided yet
+    known_as: str | None = None  # "node/visit" under which the visit began, before a migration
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):

@@ -133,6 +133,8 @@ SHUTDOWN_TIMEOUT_S_MAX: Final = 3_600.0
 
 # Versions of graphs
 REASONS_MAX: Final = 20  # why one session does not fit
+MIGRATION_TIMEOUT_S: Final = 10.0  # one call of the user's function
+MIGRATIONS_HUNG_MAX: Final = 5  # calls that took too long, before a runtime asks no more
 
 # Checkpoints
 CHECKPOINT_AGE_DAYS_MAX: Final = 36_500

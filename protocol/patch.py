@@ -22,6 +22,16 @@ class Rewound(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only
     unvisited: tuple[str, ...] = ()
 
 
+class Migrated(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """How a step moved its execution from one version of its graph to another, given by their
+    digests; the nodes in `unvisited` have other names now.
+    """
+
+    before: bytes
+    after: bytes
+    unvisited: tuple[str, ...] = ()
+
+
 class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """The changes of one step. Absent fields change nothing.
 
@@ -32,7 +42,7 @@ class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     question's number to what opened it, or to None when it is closed; `inbox` that of an input to
     what is kept, or to None when it is used. `effects` sets what is on record in the slots of a
     token, None deletes it; all of it goes when the token goes or has ended. `active_s` and
-    `active_at` are set together. `rewound` comes before `visits` and `path`. `unfit`
+    `active_at` are set together. `rewound` and `migrated` come before `visits` and `path`. `unfit`
     comes with a status, and each status replaces it.
     """
 
@@ -63,6 +73,7 @@ class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     budget: Budget | None = None
     rewound: Rewound | None = None
     unfit: tuple[str, ...] = ()
+    migrated: Migrated | None = None
 
 
 class Cause(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -124,6 +135,9 @@ def apply(state: ExecutionState | None, patch: Patch, seq: int) -> ExecutionStat
     state.memory.update(patch.memory)
     if patch.rewound is not None:
         _apply_rewound(state, patch.rewound)
+    if patch.migrated is not None:
+        for node in patch.migrated.unvisited:
+            state.visits.pop(node, None)
     state.visits.update(patch.visits)
     state.path.extend(patch.path)
     state.steps += patch.steps

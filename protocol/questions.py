@@ -115,11 +115,15 @@ class Closing(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only
 
 
 class QuestionChange(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
-    """What one step does to one question: with `record` it opens, with `closing` it is closed."""
+    """What one step does to one question: with `record` it opens, with `closing` it is closed; with
+    `node` it stays open, and the node that asked has another name, and that number of visits.
+    """
 
     number: int
     record: QuestionRecord | None = None
     closing: Closing | None = None
+    node: str | None = None
+    visit: int = 0
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):

@@ -202,6 +202,19 @@ class UpdatesReapplied(Message, frozen=True, tag="updates_reapplied"):
     error_types: tuple[str, ...] = ()
 
 
+class MigrationMade(Message, frozen=True, tag="migration_made"):
+    """What the user's migration says of an execution that the instance with this incarnation asked
+    about; `reasons` when it says nothing, or failed.
+    """
+
+    incarnation: int
+    execution_id: str
+    nodes: dict[str, str] = msgspec.field(default_factory=dict)
+    memory: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
+    forget: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+
 class StoreBack(Message, frozen=True, tag="store_back"):
     """The store writes again: submit what was unavailable."""
 
@@ -227,6 +240,7 @@ StreamMessage = (
     | PermitFreed
     | TurnsGranted
     | UpdatesReapplied
+    | MigrationMade
     | StoreBack
     | Drain
 )

@@ -7,6 +7,8 @@ listing costs what it returns.
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from greenroom.protocol.codec import encode
 from greenroom.protocol.errors import StoreCorrupt
 from greenroom.protocol.limits import QUESTIONS_OPEN_MAX
@@ -55,8 +57,8 @@ class Wanted(NamedTuple):
 
 
 def change(txn: Transaction, ordinal: int, changes: Sequence[QuestionChange]) -> None:
-    """Open and close questions of an execution. Raises StoreCorrupt when one that is to be closed
-    is not open, or one that is to be opened is there already.
+    """Open, close and rename questions of an execution. Raises StoreCorrupt when one that is to be
+    closed or renamed is not open, or one that is to be opened is there already.
     """
     for one in changes:
         stored = find(txn, ordinal, one.number)
@@ -73,6 +75,10 @@ def change(txn: Transaction, ordinal: int, changes: Sequence[QuestionChange]) ->
             record = stored.record
             for key in index_keys(record, ordinal, one.number):
                 txn.delete(Table.PENDING, key)
+            if one.node is not None:
+                record = msgspec.structs.replace(record, node=one.node, visit=one.visit)
+                for key in index_keys(record, ordinal, one.number):
+                    txn.put(Table.PENDING, key, b"")
         entry = QuestionEntry(record, one.closing)
         txn.put(Table.QUESTIONS, question_key(ordinal, one.number), encode(entry))
 

@@ -9,6 +9,7 @@ from greenroom.actors.host.create import create_agent_runtime
 from greenroom.actors.host.runtime import AgentRuntime
 from greenroom.actors.host.store_factory import StoreFactory, open_durable_store
 from greenroom.actors.nodes.functions import CONTEXT_PARAMETER
+from greenroom.actors.nodes.migrator import Migrate
 from greenroom.protocol.checkpoint import CheckpointConfig
 from greenroom.protocol.config import AgentRuntimeConfig
 from greenroom.protocol.engine.conditions import compile_condition
@@ -49,6 +50,7 @@ class Agent:
         self._pauses: list[str] = []
         self._resume_at: dict[str, str] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
+        self.migration: Migrate | None = None
         self._entry_points: dict[str, EntryPointSpec] = {}
 
     @property
@@ -191,6 +193,15 @@ class Agent:
         self._add_function(_name_of(function), function)
         return function
 
+    def migrate(self, function: _Function) -> _Function:
+        """Declare the function that makes sessions of earlier versions fit this graph, as
+        `AgentRuntime.register_migration` does; returns it unchanged.
+        """
+        if self.migration is not None:
+            raise InvalidInput("a migration is declared already: one function judges every case")
+        self.migration = function
+        return function
+
     def graph(self) -> GraphSpec:
         """Return the plain graph, checked. Raises InvalidGraph with all the problems it has."""
         graph = self.declared()
@@ -230,6 +241,7 @@ class Agent:
             config=config,
             checkpoint_config=checkpoint_config,
             functions=self._functions,
+            migrate=self.migration,
             store_factory=store_factory,
         )
 

@@ -26,6 +26,7 @@ from greenroom.actors.kernel.specs import ChildSpec, SupervisorSpec
 from greenroom.actors.kernel.system import ActorSystem
 from greenroom.actors.kernel.watchdog import Watchdog
 from greenroom.actors.nodes.host import NodesHost
+from greenroom.actors.nodes.migrator import Migrator
 from greenroom.actors.nodes.runner import NodeRunner
 from greenroom.actors.stream.admission_gate import AdmissionGate
 from greenroom.actors.stream.parts import StreamParts
@@ -100,6 +101,7 @@ class Assembly:
         self.plan = registrations.plan
         self._graph = registrations.graph
         self._functions = registrations.functions
+        self._migration = registrations.migration
         self._entry_points = dict(registrations.entry_points)
         self._bus = bus
         self._state = state
@@ -193,7 +195,9 @@ class Assembly:
             turns=self._state.turns,
             goal=self._goal,
         )
-        versions = Versions(self.store, self.plan, self.knows_function)
+        versions = Versions(
+            self.store, self.plan, self._graph.version, self.knows_function, self._migrator()
+        )
         self.streams = Streams(self.system, self.nodes, self.board, self._on_stream_failed)
         self._stack.push_async_callback(self._stop_streams)
 
@@ -293,6 +297,9 @@ class Assembly:
     ) -> CommitOutcome:
         """Send a trigger to its stream and wait for its commit; see Submission."""
         return await self.streams.submissions[entry_point].submit(trigger, block_s_max)
+
+    def _migrator(self) -> Migrator | None:
+        return None if self._migration is None else Migrator(self.nodes, self._migration)
 
     def knows_function(self, name: str) -> bool:
         """True when a function is registered under that name."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from greenroom.actors.host.runtime import AgentRuntime
 from greenroom.actors.host.store_factory import StoreFactory, open_durable_store
+from greenroom.actors.nodes.migrator import Migrate
 from greenroom.protocol.checkpoint import CheckpointConfig
 from greenroom.protocol.config import AgentRuntimeConfig
 from greenroom.protocol.entry_point import EntryPointSpec
@@ -28,6 +29,7 @@ def create_agent_runtime(
     checkpoint_config: CheckpointConfig | None = None,
     *,
     functions: Mapping[str, Callable[..., Any]] | None = None,
+    migrate: Migrate | None = None,
     store_factory: StoreFactory = open_durable_store,
 ) -> AgentRuntime:
     """An AgentRuntime with its entry points registered; not started. Raises as both do."""
@@ -44,6 +46,7 @@ def create_agent_runtime(
         runtime_log_store,
         checkpoint_config,
         functions=functions,
+        migrate=migrate,
         store_factory=store_factory,
     )
     for spec in entry_points:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from greenroom.actors.nodes.functions import FunctionRegistry, takes_one
+from greenroom.actors.nodes.migrator import Migrate
 from greenroom.protocol.engine.plan import Plan, compile_plan
 from greenroom.protocol.engine.unsupported import refuse_unsupported
 from greenroom.protocol.engine.validation import check_graph
@@ -14,6 +15,7 @@ from greenroom.protocol.errors import (
     FunctionNotFound,
     InvalidConfig,
     InvalidGraph,
+    InvalidInput,
     NodeNotFound,
 )
 from greenroom.protocol.goal import Goal
@@ -37,6 +39,7 @@ class Registrations:
         self._goal = goal
         self.entry_points: dict[str, EntryPointSpec] = {}
         self.functions = FunctionRegistry()
+        self.migration: Migrate | None = None
         self.plan = self._compile()
         for name, function in functions.items():
             self.functions.register(name, function)
@@ -63,6 +66,17 @@ class Registrations:
                 f"Entry point '{entry_point_id}' not found; registered: {known}"
             )
         return spec
+
+    def add_migration(self, function: Migrate) -> None:
+        """Raises InvalidInput for what cannot be called with a session, and for a second one."""
+        if not callable(function) or not takes_one(function):
+            raise InvalidInput(
+                f"the migration {function!a:.80} must be a function that takes the session, and "
+                "nothing else that has no default"
+            )
+        if self.migration is not None:
+            raise InvalidInput("a migration is registered already: one function judges every case")
+        self.migration = function
 
     def check_complete(self) -> None:
         """Everything that a start needs is there.

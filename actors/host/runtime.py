@@ -18,6 +18,7 @@ from greenroom.actors.host.stream_handle import StreamHandle
 from greenroom.actors.host.streams import StreamFailedHandler
 from greenroom.actors.host.work import WorkCalls
 from greenroom.actors.kernel.clock import SystemClock
+from greenroom.actors.nodes.migrator import Migrate
 from greenroom.actors.system.event_bus_handle import EventBusHandle, Types
 from greenroom.actors.system.outcome_aggregator_handle import OutcomeAggregatorHandle
 from greenroom.actors.system.state_manager_handle import StateManagerHandle
@@ -62,6 +63,7 @@ class AgentRuntime(WorkCalls, PeopleCalls, RecordCalls, SessionCalls, Checkpoint
         checkpoint_config: CheckpointConfig | None = None,
         *,
         functions: Mapping[str, Callable[..., Any]] | None = None,
+        migrate: Migrate | None = None,
         store_factory: StoreFactory = open_durable_store,
     ) -> None:
         later = {
@@ -92,6 +94,8 @@ class AgentRuntime(WorkCalls, PeopleCalls, RecordCalls, SessionCalls, Checkpoint
         self._report = RecoveryReport()
         self._on_stream_failed: list[StreamFailedHandler] = []
         self.intro_message = ""
+        if migrate is not None:
+            self._registrations.add_migration(migrate)
         for spec in graph.async_entry_points:
             self._registrations.add_entry_point(spec)
 
@@ -124,6 +128,16 @@ class AgentRuntime(WorkCalls, PeopleCalls, RecordCalls, SessionCalls, Checkpoint
         """
         self._refuse_running("register functions")
         self._registrations.functions.register(name, function)
+
+    def register_migration(self, function: Migrate) -> None:
+        """Have sessions that do not fit the graph made to fit by a function, sync or async, which
+        gets an OutdatedSession and returns a Migration, or None to leave it held.
+
+        It is asked at the start about what is unfinished, and on `resume` about what stands still;
+        it runs where nodes run. Raises RuntimeIsRunning, InvalidInput.
+        """
+        self._refuse_running("register a migration")
+        self._registrations.add_migration(function)
 
     def on_stream_failed(self, handler: StreamFailedHandler) -> None:
         """Call `handler(entry_point_id, error)` on the nodes' loop when a stream is given up."""

@@ -76,6 +76,7 @@ class NodeContext(EffectCalls, QuestionCalls):
         "correlation_id",
         "execution_id",
         "goal",
+        "known_as",
         "logger",
         "node_id",
         "rewinds",
@@ -102,6 +103,7 @@ class NodeContext(EffectCalls, QuestionCalls):
         self.visit = run.visit
         self.attempt = run.attempt
         self.rewinds = run.rewinds
+        self.known_as = run.known_as
         self.goal = goal
         self.logger = logger
         self._hops = run.hops

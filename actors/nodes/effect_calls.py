@@ -29,6 +29,7 @@ class EffectCalls(ABC):
     node_id: str
     visit: int
     rewinds: int
+    known_as: str | None
 
     @abstractmethod
     def _performer(self) -> EffectPerformer:
@@ -39,17 +40,24 @@ class EffectCalls(ABC):
         """The key of this visit of the node: equal in every run of it, new on a new visit, and
         after each time that the execution was taken back to a checkpoint.
         """
-        return idempotency_key(self.execution_id, self.node_id, self.visit, rewinds=self.rewinds)
+        return self._key(None)
+
+    def _key(self, slot: str | None) -> str:
+        return idempotency_key(
+            self.execution_id,
+            self.node_id,
+            self.visit,
+            slot,
+            rewinds=self.rewinds,
+            known_as=self.known_as,
+        )
 
     def idempotency_key_for(self, name: str) -> str:
         """A key of this visit for one of several calls. Raises InvalidId for a name that is none.
 
         `effect` and `step` make keys of their own, which tell also repeated calls apart.
         """
-        slot = validate_id("effect", name)
-        return idempotency_key(
-            self.execution_id, self.node_id, self.visit, slot, rewinds=self.rewinds
-        )
+        return self._key(validate_id("effect", name))
 
     async def effect(
         self,

@@ -131,7 +131,12 @@ class EffectPerformer:
         self._binding = binding
         self._host = host
         self._visit = VisitEffects(
-            run.execution_id, run.node, run.visit, run.effects or {}, rewinds=run.rewinds
+            run.execution_id,
+            run.node,
+            run.visit,
+            run.effects or {},
+            rewinds=run.rewinds,
+            known_as=run.known_as,
         )
 
     async def perform(self, call: EffectCall) -> Any:

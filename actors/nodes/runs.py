@@ -69,6 +69,7 @@ class NodeRun(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     effects: dict[str, EffectRecord] | None = None  # of earlier runs of this visit
     asked: int = 0  # questions of the execution so far
     rewinds: int = 0  # how often the execution was taken back
+    known_as: str | None = None  # the visit that it began as, before a migration
 
     @property
     def holder(self) -> Holder:

@@ -106,9 +106,10 @@ class CommitMaker:
 
     def _stands_at(self, version: bytes, transition: Transition) -> bytes:
         """The version of the graph at which an execution stands after a step: its own, until it is
-        known to fit today's. One that goes back goes to a position that fits.
+        known to fit today's, or made to. One that goes back goes to a position that fits.
         """
-        return version if transition.patch.rewound is None else self._plan
+        patch = transition.patch
+        return version if patch.rewound is None and patch.migrated is None else self._plan
 
     def version_after(self, live: Live, transition: Transition) -> bytes | None:
         """What `live.version` is once the step is durable."""
@@ -175,9 +176,12 @@ def _fork_change(live: Live, state: ExecutionState, origin: Forked, size: int) -
 
 
 def _summary(live: Live, transition: Transition, now: float, plan: bytes) -> Summary | None:
-    status = transition.patch.status
+    status, error, unfit = transition.patch.status, transition.patch.error, transition.patch.unfit
     if status is None:
-        return None
+        if transition.patch.migrated is None:
+            return None
+        assert live.state is not None, "only what was accepted is migrated"
+        status, error, unfit = live.state.status, live.state.error, live.state.unfit
     accepted = transition.patch.accepted
     if accepted is None:
         assert live.state is not None, "only an accepting step has no state"
@@ -191,12 +195,12 @@ def _summary(live: Live, transition: Transition, now: float, plan: bytes) -> Sum
         accepted_at=accepted.accepted_at,
         updated_at=now,
         queue_key=queue_key(accepted),
-        error=transition.patch.error,
+        error=error,
         concurrency_key=accepted.concurrency_key,
         takes_key=bool(accepted.concurrency_key) and _begins(live, status, transition.patch),
         forked=accepted.forked,
         version=plan if status is Status.WAITING or status is Status.QUEUED else b"",
-        unfit=bool(transition.patch.unfit),
+        unfit=bool(unfit),
     )
 
 

@@ -45,6 +45,7 @@ from greenroom.protocol.stream_messages import (
     DeleteExecution,
     Drain,
     InjectInput,
+    MigrationMade,
     NodeResult,
     NodeResults,
     PauseExecution,
@@ -102,8 +103,9 @@ class ExecutionStream(Actor[StreamMessage]):
         self._maker = CommitMaker(
             stream, self._fence, parts.plan.digest, parts.store, parts.checkpoints
         )
+        self._judging = Judging(parts.versions, self.ref, self._fence)
         self._steps = StepMachine(
-            parts.plan, self._maker, parts.slot, self.clock, self, Judging(parts.versions)
+            parts.plan, self._maker, parts.slot, self.clock, self, self._judging
         )
         self._draining = Draining(lambda: self._steps.commits_in_flight)
         self._timers = Timers(
@@ -184,6 +186,10 @@ class ExecutionStream(Actor[StreamMessage]):
                 live = self._roster.get(message.execution_id)
                 if live is not None and message.incarnation == self._fence:
                     self._races.reapplied(live, message)
+            case MigrationMade():
+                live = self._roster.get(message.execution_id)
+                if live is not None and self._judging.made(live, message):
+                    self._steps.go_on(live)
             case StoreBack():
                 self._steps.resubmit()
             case Drain():

@@ -41,6 +41,8 @@ class Live:
     started_at: int = 0  # the seq at which what waited beside its running nodes was started
     due: float | None = None  # while it runs: when something of it comes due, wall UTC seconds
     version: bytes | None = None  # of the graph at which it stands, while that may not be today's
+    judging: bool = False  # its migration is under way
+    refused: tuple[str, ...] = ()  # why it cannot be migrated, once that was tried
     repeats: list[Trigger] = field(default_factory=list)  # the same trigger, before its answer
 
 

@@ -23,4 +23,5 @@ def node_run_of(state: ExecutionState, command: RunNode, *, holds_turns: bool) -
         effects=None if effects is None else effects.copy(),
         asked=state.asked,
         rewinds=state.rewinds,
+        known_as=state.tokens[command.token_id].known_as,
     )

@@ -7,6 +7,7 @@ Recovered work does not count against the bound of the queue.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
+from enum import Enum
 from functools import partial
 from typing import Final, Protocol
 
@@ -16,7 +17,7 @@ from greenroom.actors.stream.parts import RecoveredCounts, StreamParts
 from greenroom.actors.stream.versions import Versions, in_words
 from greenroom.actors.stream.waiting_line import Place
 from greenroom.protocol.budget import counts_time
-from greenroom.protocol.engine.ticks import Hold, Recover, Release
+from greenroom.protocol.engine.ticks import Hold, Migrate, Recover, Release
 from greenroom.protocol.errors import StoreCorrupt
 from greenroom.protocol.execution import TERMINAL, Phase, Status
 from greenroom.storage.journal import Loaded
@@ -76,7 +77,7 @@ async def recover(
                 counts.held[found.summary.execution_id] = UNREADABLE
             else:
                 live = _live(found, loaded)
-                if await _fits(stream, parts, live):
+                if await _settle(stream, parts, live) is not Fit.HELD:
                     _take_up(stream, desk, counts, live, process_death=process_death)
     for found in unfit:
         await _look_again(stream, parts, found)
@@ -158,7 +159,7 @@ async def _check_page(
             if loaded is None:
                 counts.waiting -= 1
                 counts.held[found.summary.execution_id] = UNREADABLE
-            elif not await _fits(stream, parts, _live(found, loaded)):
+            elif await _settle(stream, parts, _live(found, loaded)) is Fit.HELD:
                 counts.waiting -= 1
         stream.on_slice_end()
         await asyncio.sleep(0)
@@ -174,8 +175,8 @@ def _load_at(
 async def _may_queue(
     stream: Recovering, parts: StreamParts, found: StoredExecution, loaded: Loaded | None
 ) -> bool:
-    """Whether it takes its place in the line now: what is held does not, nor what does so itself
-    when it has been migrated.
+    """Whether it takes its place in the line now. What is held does not; what is migrated does so
+    itself, when that is durable.
     """
     counts, version = parts.recovered, found.summary.version
     if version in (parts.plan.digest, b""):
@@ -186,8 +187,9 @@ async def _may_queue(
     if loaded is None:
         counts.held[found.summary.execution_id] = UNREADABLE
         return False
-    live = _live(found, loaded)
-    return await _fits(stream, parts, live)
+    fit = await _settle(stream, parts, _live(found, loaded))
+    counts.queued += fit is Fit.MIGRATED
+    return fit is Fit.AS_IT_IS
 
 
 def _load_some(
@@ -200,35 +202,49 @@ def _load_some(
     ]
 
 
-async def _fits(stream: Recovering, parts: StreamParts, live: Live) -> bool:
-    """Whether the execution goes on as it is; else it is held."""
+class Fit(Enum):
+    """What became of an execution of another version of the graph."""
+
+    AS_IT_IS = "it goes on as it is"
+    MIGRATED = "it goes on when its migration is durable"
+    HELD = "it is held"
+
+
+async def _settle(stream: Recovering, parts: StreamParts, live: Live) -> Fit:
+    """Let the execution fit, or hold it."""
     counts = parts.recovered
     other = live.version != parts.plan.digest
-    reasons = parts.versions.judge(live)
-    if not reasons:
+    verdict = await parts.versions.settle(live)
+    if not verdict:
         counts.compatible += other
-        return True
+        return Fit.AS_IT_IS
     stream.adopt(live)
-    hold = Hold(in_words(reasons), reasons)
-    counts.held[live.execution_id] = hold.reason
-    stream.step(live, Pending(hold))
-    return False
+    if isinstance(verdict, Migrate):
+        counts.migrated += 1
+        stream.step(live, Pending(verdict))
+        return Fit.MIGRATED
+    reason = counts.held[live.execution_id] = in_words(verdict)
+    stream.step(live, Pending(Hold(reason, verdict)))
+    return Fit.HELD
 
 
 async def _look_again(stream: Recovering, parts: StreamParts, found: StoredExecution) -> None:
-    """Release what was held because it did not fit, if it fits now."""
+    """Release what was held because it did not fit, if it fits now, or is made to."""
     counts, name = parts.recovered, found.summary.execution_id
     ((_, loaded),) = parts.store.read(partial(_load_all, (found,)))
     if loaded is None:
         counts.held[name] = UNREADABLE
         return
     live = _live(found, loaded)
-    reasons = parts.versions.judge(live)
-    if reasons:
-        counts.held[name] = in_words(reasons)
+    verdict = await parts.versions.settle(live)
+    if verdict and not isinstance(verdict, Migrate):
+        counts.held[name] = in_words(verdict)
         return
     counts.released += 1
     stream.adopt(live)
+    if isinstance(verdict, Migrate):
+        counts.migrated += 1
+        stream.step(live, Pending(verdict))
     stream.step(live, Pending(Release()))
 
 

@@ -21,6 +21,7 @@ from greenroom.protocol.engine.ticks import (
     Conflicted,
     Hold,
     Inject,
+    Migrate,
     NodeErrored,
     NodeSucceeded,
     Progressed,
@@ -97,12 +98,12 @@ class StepMachine:
 
     def tick(self, live: Live, pending: Pending) -> None:
         """Advance the execution by one tick, now or after the commit that is in flight."""
-        if live.in_flight is not None:
+        if live.in_flight is not None or live.judging:
             live.ticks.append(pending)
             return
         self._advance(live, pending, None)
         if live.in_flight is None:
-            self._next(live)
+            self.go_on(live)
 
     def accept(self, live: Live, pending: Pending, trigger: Trigger) -> None:
         """The first tick of a new execution."""
@@ -194,7 +195,7 @@ class StepMachine:
             case _:
                 self._refused(flight, outcome)
         if live.in_flight is None:
-            self._next(live)
+            self.go_on(live)
         return flight
 
     def resubmit(self) -> None:
@@ -261,15 +262,18 @@ class StepMachine:
                 retryable=False,
             )
             live.ticks.appendleft(Pending(failure, reply=pending.reply))
+        elif isinstance(pending.tick, Migrate):
+            live.refused = (f"what the migration wants cannot be stored: {outcome.text}",)
         elif not isinstance(pending.tick, Hold):
             if reply is not None:
                 reply.set(False)  # a hold is not what was asked for
             live.ticks.appendleft(Pending(Hold(outcome.text)))
 
-    def _next(self, live: Live) -> None:
-        while live.ticks and live.in_flight is None:
+    def go_on(self, live: Live) -> None:
+        """Advance the execution by what waits for it, as far as that is possible now."""
+        while live.ticks and live.in_flight is None and not live.judging:
             self._advance(live, next_pending(live.ticks), None)
-        if live.in_flight is None:
+        if live.in_flight is None and not live.judging:
             self._owner.settle(live)
 
     @property

@@ -1,30 +1,48 @@
 """Executions of another version of the graph: whether they fit today's, asked once for each
-version.
+version, and how they are made to.
 """
 
+import asyncio
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from greenroom.actors.nodes.migrator import Asked, Migrator
 from greenroom.actors.stream.live import Live
+from greenroom.protocol.engine.migrating import outdated, unusable
 from greenroom.protocol.engine.plan import Plan
-from greenroom.protocol.engine.versions import Differences, Known, differences
+from greenroom.protocol.engine.text import bounded_text
+from greenroom.protocol.engine.ticks import Migrate
+from greenroom.protocol.engine.versions import Differences, Known, describe, differences
+from greenroom.protocol.migration import OutdatedSession
 from greenroom.storage.reader import Reader
 from greenroom.storage.store import Store
+
+Verdict = Migrate | tuple[str, ...]
+"""How an execution is made to fit, or why it does not; () when it fits as it is."""
 
 
 class Versions:
     """Compares other versions of the graph with today's. Only on the runtime's loop thread.
 
-    What it has compared it keeps: one entry for each version that still has sessions.
+    `version` is the text of today's. What it has compared it keeps: one entry for each version
+    that still has sessions. Without a `migrator` nothing is made to fit.
     """
 
-    def __init__(self, store: Store, plan: Plan, known: Known) -> None:
+    def __init__(
+        self,
+        store: Store,
+        plan: Plan,
+        version: str,
+        known: Known,
+        migrator: Migrator | None = None,
+    ) -> None:
         self._store = store
         self._plan = plan
         self._known = known
+        self._migrator = migrator
+        self.today = describe(plan, version)
         self._compared: dict[bytes, Differences] = {}
-
-    @property
-    def digest(self) -> bytes:
-        """Of today's graph."""
-        return self._plan.digest
 
     def compare(self, version: bytes) -> Differences:
         """What keeps sessions of that version from going on."""
@@ -49,6 +67,56 @@ class Versions:
         if not reasons:
             live.version = None
         return reasons
+
+    @property
+    def can_migrate(self) -> bool:
+        """Whether there is somebody to ask."""
+        return self._migrator is not None
+
+    def ask(self, live: Live, reasons: tuple[str, ...], told: Callable[[Asked], object]) -> None:
+        """Have `told` called, where nodes run, with what is to become of the execution."""
+        assert self._migrator is not None, "asked only when there is one"
+        self._migrator.ask(self._outdated(live, reasons), told)
+
+    def verdict(self, live: Live, asked: Asked) -> Verdict:
+        """What the answer means for the execution, which nobody has moved meanwhile."""
+        assert live.state is not None, "it was asked about"
+        assert live.version is not None, "it was asked about"
+        if asked.reasons:
+            return tuple(map(bounded_text, asked.reasons))
+        tick = Migrate(
+            before=live.version,
+            after=self._plan.digest,
+            nodes=asked.nodes,
+            memory=asked.memory,
+            forget=asked.forget,
+        )
+        return unusable(self._plan, live.state, tick) or tick
+
+    async def settle(self, live: Live) -> Verdict:
+        """The verdict of an execution at the start of its stream."""
+        reasons = self.judge(live)
+        if not reasons or self._migrator is None:
+            return reasons
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Asked] = loop.create_future()
+
+        def told(asked: Asked) -> None:
+            loop.call_soon_threadsafe(_settle, answer, asked)
+
+        self.ask(live, reasons, told)
+        return self.verdict(live, await answer)
+
+    def _outdated(self, live: Live, reasons: tuple[str, ...]) -> OutdatedSession:
+        assert live.state is not None, "what has a version was accepted"
+        version = live.version or b""
+        was = self._store.read(lambda reader: reader.plan(version))
+        return replace(outdated(live.state, was, version, self.today), reasons=reasons)
+
+
+def _settle(answer: "asyncio.Future[Asked]", asked: Asked) -> None:
+    if not answer.done():
+        answer.set_result(asked)
 
 
 def unfit_at(

@@ -61,6 +61,7 @@ from greenroom.protocol.engine.forking import fork
 from greenroom.protocol.engine.going_on import set_out
 from greenroom.protocol.engine.holding import hold, release
 from greenroom.protocol.engine.injecting import inject
+from greenroom.protocol.engine.migrating import migrate
 from greenroom.protocol.engine.node_ends import conflicted, node_errored, node_succeeded
 from greenroom.protocol.engine.pausing import pause, resume
 from greenroom.protocol.engine.plan import Plan
@@ -77,6 +78,7 @@ from greenroom.protocol.engine.ticks import (
     Fork,
     Hold,
     Inject,
+    Migrate,
     NodeErrored,
     NodeSucceeded,
     Pause,
@@ -146,6 +148,8 @@ def advance(plan: Plan, state: ExecutionState | None, tick: Tick, now: float) ->
             return fork(plan, tick, now)
         case Hold():
             return hold(plan, _known(state), tick, now)
+        case Migrate():
+            return migrate(plan, _known(state), tick, now)
         case Release():
             return release(plan, _known(state), now)
         case _:

@@ -80,7 +80,12 @@ def _tell(draft: Draft, token: Token, change: EffectChange, about: EffectRecord)
 def key_of(draft: Draft, token: Token, slot: str) -> str:
     """Return the idempotency key of an effect of the token's visit."""
     return idempotency_key(
-        draft.accepted.execution_id, token.node, token.visit, slot, rewinds=draft.state.rewinds
+        draft.accepted.execution_id,
+        token.node,
+        token.visit,
+        slot,
+        rewinds=draft.state.rewinds,
+        known_as=token.known_as,
     )
 
 

@@ -72,6 +72,7 @@ def retry(draft: Draft, token_id: int, token: Token, wait_s: float) -> None:
         crashes=token.crashes,
         phase=Phase.BACKOFF,
         due=due,
+        known_as=token.known_as,
     )
     if wait_s >= BACKOFF_HELD_S_MAX:
         draft.wait(token.node, due)
@@ -87,4 +88,5 @@ def rerun(token: Token, *, conflicts: int) -> Token:
         crashes=token.crashes,
         conflicts=conflicts,
         phase=Phase.RUNNING,
+        known_as=token.known_as,
     )

@@ -175,6 +175,18 @@ class Hold(msgspec.Struct, frozen=True, gc=False):
     unfit: tuple[str, ...] = ()
 
 
+class Migrate(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The execution moves from the graph of digest `before` to today's, of digest `after`: `nodes`
+    maps old names to new ones, `memory` is set after the keys in `forget` were deleted.
+    """
+
+    before: bytes
+    after: bytes
+    nodes: dict[str, str] = {}
+    memory: dict[str, msgspec.Raw] = {}
+    forget: tuple[str, ...] = ()
+
+
 class Release(msgspec.Struct, frozen=True, gc=False):
     """The execution was held because it did not fit the graph, and fits today's."""
 
@@ -196,5 +208,6 @@ Tick = (
     | Rewind
     | Fork
     | Hold
+    | Migrate
     | Release
 )

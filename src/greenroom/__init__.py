@@ -69,6 +69,7 @@ from greenroom.protocol.execution import Status
 from greenroom.protocol.goal import Constraint, Goal, SuccessCriterion
 from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.isolation import IsolationLevel, StateScope
+from greenroom.protocol.migration import Migration, OutdatedSession, Position
 from greenroom.protocol.node_errors import NodeTimedOut, NonRetryable
 from greenroom.protocol.people_errors import (
     AmbiguousBranch,
@@ -155,6 +156,7 @@ __all__ = [
     "KeyNotAllowed",
     "LoadedCheckpoint",
     "MailboxOverflow",
+    "Migration",
     "NodeContext",
     "NodeFailed",
     "NodeNotFound",
@@ -168,9 +170,11 @@ __all__ = [
     "Option",
     "Outcome",
     "OutcomeUnknown",
+    "OutdatedSession",
     "Overflow",
     "Overloaded",
     "PortInUse",
+    "Position",
     "PositionNotFound",
     "Problem",
     "Question",

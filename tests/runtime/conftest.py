@@ -16,6 +16,7 @@ from greenroom.protocol.commit import OutcomeKind
 from greenroom.protocol.config import AgentRuntimeConfig
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.entry_point import EntryPointSpec
+from greenroom.protocol.events import EventType
 from greenroom.protocol.execution import Accepted, ExecutionState, Phase, Status, Token
 from greenroom.protocol.goal import Goal
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
@@ -47,6 +48,7 @@ class Lab:
         pauses: Iterable[str] = (),
         goal: Goal | None = None,
         checkpoint_config: CheckpointConfig | None = None,
+        migrate: Callable[..., Any] | None = None,
         **settings: Any,
     ) -> AgentRuntime:
         """A runtime that is not started.
@@ -74,6 +76,7 @@ class Lab:
             points,
             config=AgentRuntimeConfig(**settings),
             checkpoint_config=checkpoint_config,
+            migrate=migrate,
             functions=functions,
         )
 
@@ -191,3 +194,22 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 def new_gate() -> type[Gate]:
     """Makes gates; call it on the test's loop."""
     return Gate
+
+
+@pytest.fixture
+def until() -> Any:
+    """`await until(runtime, execution, status)` waits until the execution has that status."""
+
+    async def until(runtime: Any, execution: str, status: Status) -> None:
+        """Wait for a status."""
+        moved = asyncio.Event()
+        heard = runtime.subscribe_to_events(
+            list(EventType), lambda event: moved.set(), filter_execution=execution
+        )
+        async with asyncio.timeout(20):
+            while runtime.get_session(execution).status is not status:
+                await moved.wait()
+                moved.clear()
+        runtime.unsubscribe_from_events(heard)
+
+    return until

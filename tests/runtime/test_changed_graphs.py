@@ -9,7 +9,6 @@ from msgspec.structs import replace
 from greenroom.protocol.checkpoint import CheckpointConfig
 from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.errors import NodeNotFound
-from greenroom.protocol.events import EventType
 from greenroom.protocol.execution import Phase, Status
 from greenroom.protocol.graph import EdgeSpec, NodeSpec
 from greenroom.protocol.version_errors import GraphChanged
@@ -64,26 +63,21 @@ class Agent:
         return lab.runtime(functions, [first, LAST], [WAY], shutdown_timeout_s=0.0, **options)
 
 
-async def until(runtime: Any, execution: str, status: Status) -> None:
-    """Wait for a status."""
-    moved = asyncio.Event()
-    heard = runtime.subscribe_to_events(
-        list(EventType), lambda event: moved.set(), filter_execution=execution
-    )
-    async with asyncio.timeout(20):
-        while runtime.get_session(execution).status is not status:
-            await moved.wait()
-            moved.clear()
-    runtime.unsubscribe_from_events(heard)
+@pytest.fixture
+def begin(until: Any) -> Any:
+    """Triggers an execution, and waits until it has that status."""
+
+    async def begin(runtime: Any, text: str, status: Status) -> str:
+        execution: str = await runtime.trigger("main", {"text": text})
+        await until(runtime, execution, status)
+        return execution
+
+    return begin
 
 
-async def begin(runtime: Any, text: str, status: Status) -> str:
-    execution: str = await runtime.trigger("main", {"text": text})
-    await until(runtime, execution, status)
-    return execution
-
-
-async def test_who_waits_is_held_with_the_reason_and_released_when_the_graph_fits(lab: Any) -> None:
+async def test_who_waits_is_held_with_the_reason_and_released_when_the_graph_fits(
+    lab: Any, begin: Any, until: Any
+) -> None:
     agent = Agent()
     async with agent.runtime(lab) as runtime:
         asleep = await begin(runtime, "sleep", Status.WAITING)
@@ -106,7 +100,7 @@ async def test_who_waits_is_held_with_the_reason_and_released_when_the_graph_fit
     assert [run[0] for run in agent.runs] == ["first", "first", "last"]
 
 
-async def test_what_fits_another_version_goes_on_and_moves_to_it(lab: Any) -> None:
+async def test_what_fits_another_version_goes_on_and_moves_to_it(lab: Any, begin: Any) -> None:
     """Of two versions that fit, nobody is read; each goes on when its time has come."""
     agent = Agent()
     async with agent.runtime(lab) as runtime:
@@ -119,7 +113,9 @@ async def test_what_fits_another_version_goes_on_and_moves_to_it(lab: Any) -> No
     assert (result.status, result.path) == (Status.COMPLETED, ["first", "last"])
 
 
-async def test_a_node_in_flight_whose_keys_changed_is_held_and_not_run(lab: Any) -> None:
+async def test_a_node_in_flight_whose_keys_changed_is_held_and_not_run(
+    lab: Any, until: Any
+) -> None:
     agent = Agent()
     async with agent.runtime(lab) as runtime:
         execution = await runtime.trigger("main", {"text": "stay"})
@@ -134,7 +130,7 @@ async def test_a_node_in_flight_whose_keys_changed_is_held_and_not_run(lab: Any)
     assert [run[2] for run in agent.runs] == [1, 2, 1]
 
 
-async def test_who_is_queued_is_held_before_its_turn(lab: Any) -> None:
+async def test_who_is_queued_is_held_before_its_turn(lab: Any, begin: Any, until: Any) -> None:
     agent = Agent()
     points = [EntryPointSpec(id="main", entry_node="first", max_concurrent=1)]
     async with agent.runtime(lab, entry_points=points) as runtime:
@@ -155,7 +151,7 @@ async def test_who_is_queued_is_held_before_its_turn(lab: Any) -> None:
 
 @pytest.mark.parametrize("status", [Status.PAUSED, Status.FAILED])
 async def test_who_stands_still_is_refused_when_resumed_and_left_as_it_is(
-    lab: Any, status: Status
+    lab: Any, status: Status, begin: Any
 ) -> None:
     agent = Agent()
     async with agent.runtime(lab) as runtime:
@@ -185,7 +181,9 @@ async def test_who_stands_still_is_refused_when_resumed_and_left_as_it_is(
     assert result.output.get("answer") == ("kept" if status is Status.PAUSED else None)
 
 
-async def test_a_pause_or_a_cancel_of_what_does_not_fit_is_what_was_asked_for(lab: Any) -> None:
+async def test_a_pause_or_a_cancel_of_what_does_not_fit_is_what_was_asked_for(
+    lab: Any, begin: Any, until: Any
+) -> None:
     """Nobody has to mend a graph to be rid of a session."""
     agent = Agent()
     async with agent.runtime(lab) as runtime:
@@ -196,7 +194,9 @@ async def test_a_pause_or_a_cancel_of_what_does_not_fit_is_what_was_asked_for(la
     assert lab.look(execution).status is Status.CANCELLED
 
 
-async def test_a_checkpoint_of_another_version_is_refused_with_the_reasons(lab: Any) -> None:
+async def test_a_checkpoint_of_another_version_is_refused_with_the_reasons(
+    lab: Any, begin: Any
+) -> None:
     agent = Agent()
     config = CheckpointConfig()
     async with agent.runtime(lab, checkpoint_config=config) as runtime:
@@ -218,7 +218,7 @@ async def test_a_checkpoint_of_another_version_is_refused_with_the_reasons(lab: 
 
 
 async def test_an_entry_point_that_comes_back_does_not_hide_that_the_graph_changed(
-    lab: Any,
+    lab: Any, begin: Any
 ) -> None:
     """Its sessions were held under the new graph, and stand at the old one still."""
     agent = Agent()
@@ -233,7 +233,9 @@ async def test_an_entry_point_that_comes_back_does_not_hide_that_the_graph_chang
     assert lab.look(execution).status is Status.HELD
 
 
-async def test_what_each_digest_stands_for_is_in_the_store_before_anything_else(lab: Any) -> None:
+async def test_what_each_digest_stands_for_is_in_the_store_before_anything_else(
+    lab: Any, begin: Any
+) -> None:
     agent = Agent()
     async with agent.runtime(lab) as runtime:
         execution = await begin(runtime, "ask", Status.WAITING)
