@@ -27,6 +27,7 @@ AGENT = str(Path(__file__).with_name("agent.py"))
 EFFECTS_AGENT = str(Path(__file__).with_name("effects_agent.py"))
 ALL_WAITS_AGENT = str(Path(__file__).with_name("all_waits_agent.py"))
 BACK_AGENT = str(Path(__file__).with_name("back_agent.py"))
+MIGRATING_AGENT = str(Path(__file__).with_name("migrating_agent.py"))
 FORK_AGENT = str(Path(__file__).with_name("fork_agent.py"))
 CLOSING = ("node_succeeded", "node_errored")
 
@@ -211,6 +212,19 @@ def new_waits_place(tmp_path: Path, waits_zygote: Zygote) -> Any:
 def new_effects_place(tmp_path: Path, effects_zygote: Zygote) -> Any:
     """Makes a place for the agent with effects."""
     return lambda name: Place(tmp_path / str(name), effects_zygote)
+
+
+@pytest.fixture(scope="session")
+def migrating_zygote() -> Iterator[Zygote]:
+    one = Zygote(MIGRATING_AGENT)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def new_migrating_place(tmp_path: Path, migrating_zygote: Zygote) -> Any:
+    """Makes a place for the agent whose graph changes."""
+    return lambda name: Place(tmp_path / str(name), migrating_zygote)
 
 
 @pytest.fixture(scope="session")
