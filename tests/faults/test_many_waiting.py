@@ -14,6 +14,7 @@ from greenroom.protocol.commit import Commit, Summary
 from greenroom.protocol.execution import Accepted, Ended, Phase, Status, Token
 from greenroom.protocol.patch import Cause, JournalRecord, Patch
 from greenroom.protocol.timers import TimerMove
+from greenroom.protocol.versions import NodeVersion, PlanVersion
 from greenroom.storage.lmdb_store import open_reader, open_store
 
 pytestmark = pytest.mark.faults
@@ -23,6 +24,12 @@ OVERDUE = 500
 GROUP = 2_000
 OPEN_S_MAX = 2.0
 BYTES_MAX = 50 * 1024 * 1024
+EARLIER = PlanVersion(  # another version of the graph, which today's fits
+    digest=b"earlier.",
+    graph_id="graph",
+    version="0",
+    nodes={"nap": NodeVersion(node_type="function", ways=("after",))},
+)
 CHILD = str(Path(__file__).with_name("waiting_child.py"))
 
 
@@ -48,7 +55,7 @@ def asleep(number: int, now: float) -> Commit:
         started_at=now,
     )
     record = JournalRecord(
-        seq=1, at=now, incarnation=0, plan=b"", cause=Cause(tick="accept"), patch=patch
+        seq=1, at=now, incarnation=0, plan=EARLIER.digest, cause=Cause(tick="accept"), patch=patch
     )
     summary = Summary(
         execution_id=name,
@@ -58,6 +65,7 @@ def asleep(number: int, now: float) -> Commit:
         status=Status.WAITING,
         accepted_at=now,
         updated_at=now,
+        version=EARLIER.digest,
     )
     return Commit(
         commit_id=number,
@@ -74,6 +82,7 @@ def test_a_hundred_thousand_waiting_are_neither_read_nor_held_by_a_start(tmp_pat
     """In a process of its own; the machine may be busy, so the fastest of three starts counts."""
     path, now = tmp_path / "store", time.time()
     store = open_store(path)
+    store.note_plan(EARLIER.digest, msgspec.Raw(encode(EARLIER)))
     for first in range(0, WAITING, GROUP):
         store.commit([asleep(number, now) for number in range(first, first + GROUP)], now)
     store.mark_clean()
