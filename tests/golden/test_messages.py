@@ -133,6 +133,14 @@ STREAM: dict[str, stream_messages.StreamMessage] = {
     "inject_input": stream_messages.InjectInput(
         execution_id="execution-1", node="first", value=ONE, request="r1"
     ),
+    "migration_made": stream_messages.MigrationMade(
+        incarnation=3,
+        execution_id="execution-1",
+        nodes={"first": "begin"},
+        memory={"tone": ONE},
+        forget=("old",),
+        reasons=("why",),
+    ),
     "at_node": stream_messages.AtNode(node="first"),
     "cancel_execution": stream_messages.CancelExecution(execution_id="execution-1"),
 }

@@ -29,7 +29,7 @@ from greenroom.protocol.engine.plan import compile_plan
 from greenroom.protocol.events import EventBody, EventType, Reference
 from greenroom.protocol.execution import Accepted, Ended, ExecutionState, Phase, Status, Token
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
-from greenroom.protocol.patch import Cause, JournalRecord, Patch
+from greenroom.protocol.patch import Cause, JournalRecord, Migrated, Patch
 from greenroom.protocol.questions import Injected, OpenQuestion, QuestionEnding
 from greenroom.protocol.values import encode_value
 
@@ -134,6 +134,26 @@ RECORDS = {
                 3: OpenQuestion(token=2, to="", budget="wall_s"),
             },
             inbox={1: None, 2: Injected(node="second", value=TEXT, request="r2")},
+        ),
+    ),
+    "unfit": JournalRecord(
+        seq=3,
+        at=AT + 1,
+        incarnation=7,
+        plan=b"",
+        cause=Cause(tick="hold"),
+        patch=Patch(status=Status.HELD, error="it does not fit", unfit=("node 'first' is gone",)),
+    ),
+    "migrated": JournalRecord(
+        seq=3,
+        at=AT + 1,
+        incarnation=7,
+        plan=b"",
+        cause=Cause(tick="migrate"),
+        patch=Patch(
+            tokens={2: Token(node="other", visit=2, attempt=3, known_as="second/2")},
+            visits={"other": 2},
+            migrated=Migrated(before=b"before", after=b"after", unvisited=("second",)),
         ),
     ),
     "end": JournalRecord(
