@@ -128,8 +128,15 @@ def session_of(
     )
 
 
-def _shown(summary: Summary) -> dict[str, Any]:
+def forked_from(summary: Summary) -> ForkedFrom | None:
+    """Return where a session was forked; None when it is no fork."""
     origin = summary.forked
+    if origin is None:
+        return None
+    return ForkedFrom(session_id=origin.execution_id, seq=origin.seq)
+
+
+def _shown(summary: Summary) -> dict[str, Any]:
     return {
         "session_id": summary.execution_id,
         "status": summary.status,
@@ -139,9 +146,7 @@ def _shown(summary: Summary) -> dict[str, Any]:
         "accepted_at": moment(summary.accepted_at),
         "status_since": moment(summary.updated_at),
         "error": summary.error,
-        "forked_from": None
-        if origin is None
-        else ForkedFrom(session_id=origin.execution_id, seq=origin.seq),
+        "forked_from": forked_from(summary),
     }
 
 

@@ -78,6 +78,20 @@ def newest(
     return list(islice(merge(*ranges, key=lambda name: name.key, reverse=True), limit))
 
 
+def between(txn: Transaction, ordinal: int, first: int, last: int) -> list[NewCheckpoint]:
+    """Return the checkpoints with first <= seq <= last, oldest first. Costs what it returns."""
+    found: list[NewCheckpoint] = []
+    for kind in CheckpointType:
+        start = checkpoint_key(ordinal, CheckpointKey(first, kind, 0))
+        stop = checkpoint_key(ordinal, CheckpointKey(last, kind, NUMBER_MAX)) + b"\0"
+        while page := txn.range(Table.CHECKPOINTS, start, stop, _PAGE):
+            found += [unpack(unpack_checkpoint_key(key)[1], raw) for key, raw in page]
+            if len(page) < _PAGE:
+                break
+            start = page[-1][0] + b"\0"
+    return sorted(found, key=lambda name: name.key)
+
+
 def prunable(txn: Transaction, ordinal: int, rule: Pruning) -> Iterator[CheckpointKey]:
     """Yield the checkpoints that `rule` lets go, oldest first for each type, up to the first of a
     type that stays.

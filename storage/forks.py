@@ -7,6 +7,7 @@ deletes journals asks `needed` first, or calls `release`, which gives the forks 
 """
 
 import logging
+from collections.abc import Iterator
 from typing import Final
 
 from greenroom.protocol.codec import encode
@@ -65,6 +66,17 @@ def needed(txn: Transaction, parent: int) -> int | None:
     """
     page = txn.range(Table.FORKS, fork_key(parent, 0, 0), fork_key(parent + 1, 0, 0), 1)
     return unpack_fork_key(page[0][0])[1] if page else None
+
+
+def positions(txn: Transaction, parent: int, after: int, before: int) -> Iterator[int]:
+    """Yield the seqs with after < seq < before at which forks are read through that execution, in
+    order; one for each fork.
+    """
+    start, stop = fork_key(parent, after + 1, 0), fork_key(parent, before, 0)
+    while page := txn.range(Table.FORKS, start, stop, RELEASE_MAX):
+        for key, _ in page:
+            yield unpack_fork_key(key)[1]
+        start = page[-1][0] + b"\0"
 
 
 def release(txn: Transaction, parent: int, limit: int = RELEASE_MAX, until: int = SEQ_MAX) -> int:

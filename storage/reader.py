@@ -188,6 +188,10 @@ class Reader:
         """
         return checkpoints.newest(self.transaction, ordinal, kind, before, limit)
 
+    def checkpoints_between(self, ordinal: int, first: int, last: int) -> list[NewCheckpoint]:
+        """Return the checkpoints of an execution with first <= seq <= last, oldest first."""
+        return checkpoints.between(self.transaction, ordinal, first, last)
+
     def executions(
         self,
         status: Status | None = None,

@@ -15,19 +15,24 @@ from greenroom.actors.host.command_output import (
     write_columns,
     write_json,
 )
+from greenroom.actors.host.history_reading import history_in, history_query
 from greenroom.actors.host.session_reading import page_in, query_of, session_in
 from greenroom.actors.host.store_arguments import AsJson, Debug, StoreFolder
 from greenroom.protocol.errors import InvalidInput
+from greenroom.protocol.history import History
 from greenroom.protocol.limits import LIST_PAGE_DEFAULT
 from greenroom.protocol.people_errors import ExecutionNotFound
 from greenroom.protocol.sessions import Session, SessionPage
 
 T = TypeVar("T")
+SessionId = Annotated[str, typer.Argument(help="The id of the session.")]
 
 _VALUE_CHARS: Final = 100  # of a value of the memory; --json has them whole
 
 session_app = typer.Typer(
-    add_completion=False, rich_markup_mode=None, help="List and show the sessions of a store."
+    add_completion=False,
+    rich_markup_mode=None,
+    help="List and show the sessions of a store.",
 )
 
 
@@ -66,18 +71,36 @@ def _list(
 @session_app.command("show")
 def _show(
     store: StoreFolder,
-    session: Annotated[str, typer.Argument(help="The id of the session.")],
+    session: SessionId,
+    at: Annotated[int | None, typer.Option(help="As the record with this seq left it.")] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Show one session as its last committed step left it. Changes nothing."""
-    found = read_store(store, partial(session_in, session))
+    """Show one session as its last committed step left it, or an earlier one. Changes nothing."""
+    found = read_store(store, partial(session_in, session, seq=at))
     if found is None:
         raise ExecutionNotFound(f"there is no session {session!a:.140} in {store}")
     if as_json:
         write_json(found)
     else:
         _write_session(found)
+
+
+@session_app.command("history")
+def _history(
+    store: StoreFolder,
+    session: SessionId,
+    after: Annotated[int, typer.Option(help="Only behind the record with this seq.")] = 0,
+    limit: Annotated[int, typer.Option(help="At most so many.")] = LIST_PAGE_DEFAULT,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Tell what happened in one session, oldest first. Changes nothing."""
+    found = read_store(store, partial(history_in, history_query(session, after, limit)))
+    if as_json:
+        write_json(found)
+    else:
+        _write_history(found)
 
 
 def _moment(option: str, text: str | None) -> datetime | None:
@@ -112,6 +135,23 @@ def _write_session(session: Session) -> None:
     for name, values in memory.items():
         for key, value in values.items():
             sys.stdout.write(f"{name}.{key}: {_cut(value)}\n")
+
+
+def _write_history(history: History) -> None:
+    rows: list[tuple[str, ...]] = [
+        ("SEQ", "TIME", "WHAT", "RUN", "STATUS", "AT", "SET", "CHECKPOINTS", "ERROR")
+    ]
+    for one in history.entries:
+        run = f"{one.visit}.{one.attempt}" if one.attempt else ""
+        branch = f" ({one.branch})" if one.branch else ""
+        cells = (str(one.seq), shown_time(one.at), one_line(one.what) + branch, run)
+        keys = [*one.changed, *(f"-{key}" for key in one.removed)]
+        lists = (one.position, keys, one.checkpoints)
+        where = (one.status.value, *(one_line(" ".join(names)) for names in lists))
+        rows.append((*cells, *where, one_line(one.error or "")))
+    write_columns(rows)
+    if history.after is not None:
+        sys.stdout.write(f"more: --after {history.after}\n")
 
 
 def _shown(value: object) -> str:

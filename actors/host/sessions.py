@@ -8,11 +8,13 @@ from typing import Any, Unpack
 
 from greenroom.actors.host.assembly import Assembly
 from greenroom.actors.host.deleting import delete
-from greenroom.actors.host.forking import Wanted, fork
+from greenroom.actors.host.forking import Wanted, check_seq, fork
+from greenroom.actors.host.history_reading import history_in, history_query
 from greenroom.actors.host.session_reading import page_in, query_of, session_in
 from greenroom.actors.host.trigger_options import TriggerOptions
 from greenroom.actors.kernel.clock import Clock
 from greenroom.protocol.execution import Status
+from greenroom.protocol.history import History
 from greenroom.protocol.limits import LIST_PAGE_DEFAULT
 from greenroom.protocol.sessions import Session, SessionPage
 
@@ -59,14 +61,33 @@ class SessionCalls(ABC):
             return SessionPage(sessions=[])
         return assembly.store.read(partial(page_in, query))
 
-    def get_session(self, session_id: str) -> Session | None:
-        """A session as its last committed step left it, in any status, of any process.
+    def get_session(self, session_id: str, *, seq: int | None = None) -> Session | None:
+        """A session as its last committed step left it, in any status, of any process; with `seq`
+        as that record left it.
 
         None when it is unknown, was pruned or deleted, and while the runtime is stopped. Costs
-        about what its state holds. Any thread. Raises StoreCorrupt.
+        about what its state holds. Any thread. Raises PositionNotFound, InvalidInput, StoreCorrupt.
         """
+        check_seq(seq)
         assembly = self._assembly
-        return None if assembly is None else assembly.store.read(partial(session_in, session_id))
+        if assembly is None:
+            return None
+        return assembly.store.read(partial(session_in, session_id, seq=seq))
+
+    def get_session_history(
+        self, session_id: str, after: int = 0, limit: int = LIST_PAGE_DEFAULT
+    ) -> History:
+        """What happened in a session, record by record, oldest first, behind record `after`.
+
+        `after` of a page gives the next one. Costs about what it returns, and behind the first page
+        what `get_session` costs. Empty while the runtime is stopped. Any thread. Raises
+        ExecutionNotFound, InvalidConfig, StoreCorrupt.
+        """
+        query = history_query(session_id, after, limit)
+        assembly = self._assembly
+        if assembly is None:
+            return History(session_id=session_id, forked_from=None, entries=[])
+        return assembly.store.read(partial(history_in, query))
 
     async def fork(
         self,

@@ -68,6 +68,7 @@ from greenroom.protocol.events import AgentEvent, EventType
 from greenroom.protocol.execution import Status
 from greenroom.protocol.goal import Constraint, Goal, SuccessCriterion
 from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
+from greenroom.protocol.history import History, HistoryEntry
 from greenroom.protocol.isolation import IsolationLevel, StateScope
 from greenroom.protocol.migration import Migration, OutdatedSession, Position
 from greenroom.protocol.node_errors import NodeTimedOut, NonRetryable
@@ -140,6 +141,8 @@ __all__ = [
     "GraphChanged",
     "GraphSpec",
     "GreenroomError",
+    "History",
+    "HistoryEntry",
     "IdempotencyConflict",
     "InboxFull",
     "InjectionOutcome",
