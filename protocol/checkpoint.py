@@ -17,7 +17,8 @@ class CheckpointConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     A checkpoint is a name for a position in a session's journal, made in the transaction of the
     step that it names. Recovery does not depend on checkpoints: every step is journaled in any
-    case, and removing a name removes nothing else.
+    case. A name keeps what it leads to when the journal of a long session is cut; removing a name
+    removes nothing that another one needs.
 
     With `enabled` a pause is named; with `checkpoint_on_node_start` the first start of each visit
     of a node; with `checkpoint_on_node_complete` each node that was done, the last one and routers

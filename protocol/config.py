@@ -17,6 +17,10 @@ from greenroom.protocol.limits import (
     EVENT_LOG_TTL_S_MIN,
     EXECUTION_RESULTS_DEFAULT,
     EXECUTION_RESULTS_MAX,
+    JOURNAL_RECORDS_DEFAULT,
+    JOURNAL_RECORDS_MAX,
+    JOURNAL_RECORDS_MIN,
+    JOURNAL_TTL_S_MIN,
     SHUTDOWN_TIMEOUT_S_DEFAULT,
     SHUTDOWN_TIMEOUT_S_MAX,
     TTL_S_MAX,
@@ -96,6 +100,9 @@ class AgentRuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     kept; it leaves within a tenth of that, and a minute at most. `event_log_max` and
     `event_log_ttl_seconds`: how many events the log keeps, and how long; what was committed last
     stays, and so does what an event-driven entry point or the goal's progress has not read yet.
+    `journal_record_max` and `journal_record_ttl_seconds`: how many steps of one session are kept,
+    within a tenth more, and how long; None: all. Its first and newest step, and what its
+    checkpoints and forks lead to, stay in any case.
     The webhook server starts only with routes; port 0 takes a free one. `webhook_routes` takes
     WebhookRoute or dicts with its fields; `routes` is the converted form. `shutdown_timeout_s`: how
     long `stop()` waits for nodes in flight. `uvloop`: run nodes on uvloop (needs the extra of that
@@ -110,6 +117,8 @@ class AgentRuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     execution_result_ttl_seconds: float | None = None
     event_log_max: int = EVENT_LOG_DEFAULT
     event_log_ttl_seconds: float | None = None
+    journal_record_max: int | None = JOURNAL_RECORDS_DEFAULT
+    journal_record_ttl_seconds: float | None = None
     webhook_host: str = "127.0.0.1"
     webhook_port: int = WEBHOOK_PORT_DEFAULT
     webhook_routes: list[Any] = []
@@ -126,6 +135,14 @@ class AgentRuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
         _check_age("execution_result_ttl_seconds", self.execution_result_ttl_seconds, 0)
         check_integer("event_log_max", self.event_log_max, EVENT_LOG_MIN, EVENT_LOG_MAX)
         _check_age("event_log_ttl_seconds", self.event_log_ttl_seconds, EVENT_LOG_TTL_S_MIN)
+        if self.journal_record_max is not None:
+            check_integer(
+                "journal_record_max",
+                self.journal_record_max,
+                JOURNAL_RECORDS_MIN,
+                JOURNAL_RECORDS_MAX,
+            )
+        _check_age("journal_record_ttl_seconds", self.journal_record_ttl_seconds, JOURNAL_TTL_S_MIN)
         check_integer("webhook_port", self.webhook_port, 0, 65_535)
         check_integer(
             "webhook_body_bytes_max", self.webhook_body_bytes_max, 1, WEBHOOK_BODY_BYTES_MAX

@@ -15,7 +15,7 @@ GreenroomError
 |  |- StoreInUse  StoreTooNew  StoreCorrupt  StoreNotFound  StoreClosed    opening, misuse
 |  |- StoreUnavailable  StoreStalled                                        retryable
 |  |- CommitRefused -> VersionConflict  Fenced  StateConflict  ValueTooLarge
-|  |- EventsPruned
+|  |- EventsPruned  HistoryPruned
 |- ActorError
 |  |- MailboxOverflow  ActorStopped  AskTimedOut
 |  |- PoisonMessage  UnknownMessage  SupervisionFailed

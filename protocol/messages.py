@@ -59,7 +59,11 @@ class StoreProbe(Message, frozen=True, tag="store_probe"):
 
 
 class TidyStore(Message, frozen=True, tag="tidy_store"):
-    """Time to drop what has stayed in the store as long as it may."""
+    """Time to drop what has stayed in the store as long as it may; `at_once`: because something has
+    become too much, or is left of the last time.
+    """
+
+    at_once: bool = False
 
 
 WriterMessage = (

@@ -111,7 +111,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The record of one execution. `id` is its session id.
 
     `output_data` is the memory as it stands. Of `decisions`, `outcomes` and `problems` the first
-    RUN_PARTS_MAX are here; `truncated` says that there are more.
+    RUN_PARTS_MAX are here; `truncated` says that there are more. `records_pruned` of its steps are
+    gone, with what was decided, ended and reported there, and are not counted in the outcomes of
+    `metrics` either; everything else is as it was.
     """
 
     id: str
@@ -130,6 +132,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     problems: list[Problem]
     metrics: dict[str, Any]
     truncated: bool
+    records_pruned: int
 
     @property
     def narrative(self) -> str:
@@ -142,6 +145,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         )
         things = ", ".join(f"{count} {name}{'s' * (count != 1)}" for count, name in counts)
         told = f"{self.status.value} after {things}"
+        if self.records_pruned:
+            told += f" ({self.records_pruned} of its records were pruned)"
         return told if self.error is None else f"{told}: {self.error}"
 
 
@@ -154,6 +159,7 @@ class RunReading:
         self._summary = summary
         self._routers = routers
         self._left: Outcome | str | None = None  # the router that the path left last
+        self._seq = 0
 
     def outcome(self, record: JournalRecord) -> Outcome | None:
         """How the node run ended that the record closes; None when it closes none."""
@@ -176,6 +182,9 @@ class RunReading:
     ) -> list[Decision | Problem]:
         """What was decided and reported in the record's step: by its node, then by routers."""
         outcome = self.outcome(record)
+        if record.seq != self._seq + 1:
+            self._left = None  # where the way led in between is not known any more
+        self._seq = record.seq
         if record.patch.accepted is not None:
             self.input = record.patch.memory
         found: list[Decision | Problem] = [
@@ -275,10 +284,12 @@ class RunParts:
         self.problems: list[Problem] = []
         self.outcomes: list[Outcome] = []
         self.truncated = False
+        self._records = 0
         self._succeeded = self._failed = 0
 
     def add(self, told: Sequence[Decision | Problem], outcome: Outcome | None) -> None:
         """What one record tells."""
+        self._records += 1
         for one in told:
             if isinstance(one, Decision):
                 self._keep(self.decisions, one)
@@ -323,4 +334,5 @@ class RunParts:
                 "node_visit_counts": dict(state.visits),
             },
             truncated=self.truncated,
+            records_pruned=state.seq - self._records,
         )

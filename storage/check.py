@@ -5,7 +5,6 @@ Reads everything, so its cost grows with the store.
 """
 
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
@@ -19,12 +18,12 @@ from greenroom.protocol.timers import microseconds
 from greenroom.storage import (
     check_concurrency,
     check_forks,
+    check_journal,
     check_questions,
     check_versions,
     checkpoints,
     events,
     journal,
-    notes,
 )
 from greenroom.storage.environment import DATA_NAME
 from greenroom.storage.executions import is_terminal, last_seq
@@ -129,7 +128,7 @@ def _all(txn: Transaction, table: Table) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _executions(txn: Transaction) -> Iterator[str]:
-    """Every execution: its id, its journal from the first record, its snapshots, its summary."""
+    """Every execution: its id, its journal, its snapshots, its summary."""
     for number, raw in _all(txn, Table.SUMMARIES):
         ordinal = unpack_number(number)
         mark, summary = unpack_summary(raw)
@@ -146,10 +145,11 @@ def _executions(txn: Transaction) -> Iterator[str]:
         if mark and txn.get(Table.FINISHED, finished_key(entry, mark, ordinal)) is None:
             yield f"{name}: not in the index of finished executions"
         try:
-            state = journal.fold(txn, ordinal)
+            followed = check_journal.follow(txn, ordinal)
         except StorageError as error:
             yield f"{name}: {error}"
             continue
+        state = followed.state
         due = stored_due(state)
         if due is not None and txn.get(Table.TIMERS, timer_key(entry, due, ordinal)) is None:
             yield f"{name}: never comes due"
@@ -159,35 +159,12 @@ def _executions(txn: Transaction) -> Iterator[str]:
             yield f"{name}: its journal is of {state.accepted.execution_id}"
         if state.seq != last_seq(txn, ordinal):
             yield f"{name}: its journal ends at {last_seq(txn, ordinal)}, not {state.seq}"
-        yield from _snapshots(txn, ordinal, name)
-        yield from _notes(txn, ordinal, name)
+        yield from (f"{name}: {problem}" for problem in followed.problems)
+        yield from (f"{name}: {problem}" for problem in check_journal.beside(txn, ordinal))
         yield from check_concurrency.of_execution(txn, ordinal, summary, state)
         yield from check_forks.of_execution(txn, ordinal, summary, state)
         yield from check_versions.of_execution(txn, ordinal, summary)
-        yield from check_questions.of_execution(txn, ordinal, state, name)
-
-
-def _snapshots(txn: Transaction, ordinal: int, name: str) -> Iterator[str]:
-    for seq in journal.snapshot_seqs(txn, ordinal):
-        if journal.load(txn, ordinal, seq).state != journal.fold(txn, ordinal, seq):
-            yield f"{name}: snapshot {seq} is not what its journal folds to"
-
-
-def _notes(txn: Transaction, ordinal: int, name: str) -> Iterator[str]:
-    """Beside each record lie as many decisions and problems as it counts, and none elsewhere."""
-    found: Counter[int] = Counter()
-    seq = number = 0
-    while page := notes.page(txn, ordinal, seq, number, _PAGE):
-        found.update(one[0] for one in page)
-        seq, number, _ = page[-1]
-    after = 0
-    while records := journal.records(txn, ordinal, after, _PAGE):
-        for after, raw in records:
-            counted = journal.decode(after, raw).notes
-            if found.pop(after, 0) != counted:
-                yield f"{name}: record {after} counts {counted} decisions and problems"
-    for seq in found:
-        yield f"{name}: decisions lie beside record {seq}, which there is not"
+        yield from check_questions.of_execution(txn, ordinal, state, name, cut=followed.cut)
 
 
 def _orphans(txn: Transaction) -> Iterator[str]:

@@ -8,6 +8,7 @@ from greenroom.protocol.beginnings import beginning
 from greenroom.protocol.commit import Summary
 from greenroom.protocol.errors import StoreCorrupt
 from greenroom.protocol.execution import ExecutionState
+from greenroom.protocol.history_errors import HistoryPruned
 from greenroom.protocol.patch import apply
 from greenroom.storage import forks, journal
 from greenroom.storage.keys import KEY_END, journal_key, pack_number, unpack_fork_key
@@ -36,7 +37,7 @@ def of_execution(
         return
     try:
         parent = journal.load(txn, origin.ordinal, origin.seq).state
-    except StoreCorrupt:
+    except (StoreCorrupt, HistoryPruned):
         return  # what is wrong with the parent is told of the parent, and the fork needs it no more
     patch = journal.decode(1, journal.records(txn, ordinal, 0, 1)[0][1]).patch
     if apply(beginning(parent, state.accepted), patch, 1) != journal.load(txn, ordinal, 1).state:

@@ -20,8 +20,12 @@ from greenroom.storage.tables import Table, Transaction
 _PAGE = 1_000
 
 
-def of_execution(txn: Transaction, ordinal: int, state: ExecutionState, name: str) -> Iterator[str]:
-    """The questions that a folded journal opened and closed are those that the store has."""
+def of_execution(
+    txn: Transaction, ordinal: int, state: ExecutionState, name: str, *, cut: bool
+) -> Iterator[str]:
+    """The questions that a folded journal opened and closed are those that the store has; closed
+    ones may have left with a part that was cut out.
+    """
     if state.questions and is_terminal(state.status):
         yield f"{name}: is {state.status}, with open questions"
     counted = 0  # of those that no branch asked: all of their numbers are there
@@ -29,11 +33,11 @@ def of_execution(txn: Transaction, ordinal: int, state: ExecutionState, name: st
     for number, raw in _rows(txn, ordinal):
         if number < BRANCHES_FROM:
             counted += 1
-            if number != counted:
+            if number != counted and not cut:
                 break
         lacking.discard(number)
         yield from _of_one(number, decode_question(raw), state, name)
-    if counted != state.asked:
+    if not (counted <= state.asked if cut else counted == state.asked):
         yield f"{name}: asked {state.asked} questions, and {counted} others are stored"
     for number in sorted(lacking):
         yield f"{name}: question {number} is open in its journal, and is not stored"

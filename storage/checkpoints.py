@@ -1,7 +1,7 @@
 """Checkpoints: names beside the journal, by execution, type, seq and number.
 
-A name is only stored while the record that it names is there; the journal of an execution leaves
-with the execution, and its names with it.
+A name is only stored while the record that it names is there, and keeps it; the journal of an
+execution leaves with the execution, and its names with it.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from greenroom.protocol.checkpoints import (
 )
 from greenroom.protocol.codec import encode
 from greenroom.protocol.errors import StoreCorrupt
-from greenroom.storage.keys import checkpoint_key, unpack_checkpoint_key
+from greenroom.storage.keys import checkpoint_key, journal_key, unpack_checkpoint_key
 from greenroom.storage.records import CheckpointEntry, decode_checkpoint
 from greenroom.storage.tables import Table, Transaction
 
@@ -35,6 +35,9 @@ def misplaced(txn: Transaction, ordinal: int, last_seq: int, naming: Naming) -> 
     for name in naming.names:
         if not 1 <= name.seq <= last_seq:
             return f"there is no record {name.seq} to be named"
+        record = journal_key(ordinal, name.seq)
+        if not txn.keys(Table.JOURNAL, record, record + b"\0", 1):
+            return f"record {name.seq} was pruned, and cannot be named any more"
         held = txn.get(Table.CHECKPOINTS, checkpoint_key(ordinal, name.key))
         if held is not None and held != _entry(name):
             return f"the name {name.key} is taken"

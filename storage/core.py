@@ -15,7 +15,7 @@ from greenroom.storage import cursors, versions
 from greenroom.storage.group import Group
 from greenroom.storage.outcomes import refused, unavailable
 from greenroom.storage.reader import Reader
-from greenroom.storage.store import StoreOptions, StoreStats
+from greenroom.storage.store import Dropped, StoreOptions, StoreStats
 from greenroom.storage.tables import Table, Transaction, WriteTransaction
 from greenroom.storage.view import CLEAN_EPOCH, EPOCH, PROBE, View
 
@@ -51,6 +51,7 @@ class StoreCore(ABC):
     epoch: int
     closed_cleanly: bool
     degraded: str | None
+    dropped: Dropped
 
     def __init__(self, options: StoreOptions, failpoint: Failpoint | None) -> None:
         options.validate()
@@ -62,7 +63,7 @@ class StoreCore(ABC):
         self._lock = RLock()
         self._view: View | None = None  # None: read again from the store before the next group
         self._puts = self._put_bytes = self._groups = self._commits = 0
-        self._claims_evicted = self._executions_pruned = self._events_pruned = 0
+        self.dropped = Dropped()
 
     # The engine
 
@@ -136,9 +137,13 @@ class StoreCore(ABC):
             view, group, more = self._change(change)
             group.publish()
             self._view = view
-            self._executions_pruned += group.executions_pruned
-            self._events_pruned += group.events_pruned
+            self.dropped = self.dropped.plus(group.dropped())
         return more
+
+    @property
+    def overdue(self) -> bool:
+        """Whether `tidy` should not wait; see `store.Store`."""
+        return self._view is not None and bool(self._view.long_journals)
 
     def drop_cursor(self, consumer: str) -> bool:
         """Forget a log consumer; see `store.Store`."""
@@ -176,9 +181,7 @@ class StoreCore(ABC):
             put_bytes=self._put_bytes,
             groups=self._groups,
             commits=self._commits,
-            claims_evicted=self._claims_evicted,
-            executions_pruned=self._executions_pruned,
-            events_pruned=self._events_pruned,
+            **self.dropped._asdict(),
         )
 
     def mark_clean(self) -> None:
@@ -249,9 +252,8 @@ class StoreCore(ABC):
         self._view = view
         self._groups += 1
         self._commits += group.applied
-        self._claims_evicted += group.claims_evicted
-        self._executions_pruned += group.executions_pruned
-        self._events_pruned += group.events_pruned
+        if any(dropped := group.dropped()):
+            self.dropped = self.dropped.plus(dropped)
         return outcomes
 
     def _commit_transaction(self, txn: CountingTransaction) -> None:
@@ -294,6 +296,7 @@ class StoreCore(ABC):
         txn = self._begin_write()
         try:
             result = change(txn)
+            self._reach("change.before_sync")
         except BaseException:
             txn.abort()
             raise

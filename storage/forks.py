@@ -2,8 +2,8 @@
 
 A fork begins as a reference, whatever the length of the execution that it came from: one entry
 under (parent, seq, fork). With its first step of its own it gets a snapshot of what it began as,
-and the entry leaves. While there is one, the parent's journal up to that seq must stay: whoever
-deletes journals asks `needed` first, or calls `release`, which gives the forks their snapshots.
+and the entry leaves. While there is one, the parent's state at that seq must stay readable: whoever
+deletes records asks for `positions` first, or calls `release`, which gives the forks snapshots.
 """
 
 import logging
@@ -20,6 +20,7 @@ from greenroom.storage.tables import Table, Transaction
 
 FIRST: Final = 1  # the seq at which a fork has its own beginning, as a snapshot
 RELEASE_MAX: Final = 16  # snapshots of forks that one transaction makes: each may be large
+_PAGE: Final = 256
 
 logger = logging.getLogger("greenroom.storage")
 
@@ -59,24 +60,17 @@ def forget(txn: Transaction, ordinal: int, origin: Forked) -> None:
     txn.delete(Table.FORKS, _key(ordinal, origin))
 
 
-def needed(txn: Transaction, parent: int) -> int | None:
-    """Return the lowest seq at which a fork is read through that execution, None without any.
+def positions(txn: Transaction, parent: int, after: int, before: int) -> Iterator[int]:
+    """Yield the seqs with after < seq < before at which forks are read through that execution, in
+    order; one comes as often as it is forked.
 
     The state there must stay readable: by the records up to it, or from a snapshot on.
     """
-    page = txn.range(Table.FORKS, fork_key(parent, 0, 0), fork_key(parent + 1, 0, 0), 1)
-    return unpack_fork_key(page[0][0])[1] if page else None
-
-
-def positions(txn: Transaction, parent: int, after: int, before: int) -> Iterator[int]:
-    """Yield the seqs with after < seq < before at which forks are read through that execution, in
-    order; one for each fork.
-    """
     start, stop = fork_key(parent, after + 1, 0), fork_key(parent, before, 0)
-    while page := txn.range(Table.FORKS, start, stop, RELEASE_MAX):
-        for key, _ in page:
+    while page := txn.keys(Table.FORKS, start, stop, _PAGE):
+        for key in page:
             yield unpack_fork_key(key)[1]
-        start = page[-1][0] + b"\0"
+        start = page[-1] + b"\0"
 
 
 def release(txn: Transaction, parent: int, limit: int = RELEASE_MAX, until: int = SEQ_MAX) -> int:

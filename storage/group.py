@@ -24,12 +24,13 @@ from greenroom.storage import (
 )
 from greenroom.storage.event_appender import EventAppender
 from greenroom.storage.executions import AT_REST, Head
+from greenroom.storage.journal_retention import JournalRetention
 from greenroom.storage.keys import entry_digest, journal_key, pack_number
 from greenroom.storage.outcomes import applied, duplicate, refused
 from greenroom.storage.records import decode_seq, unpack_summary
 from greenroom.storage.retention import Retention
 from greenroom.storage.sizes import unfit
-from greenroom.storage.store import StoreOptions
+from greenroom.storage.store import Dropped, StoreOptions
 from greenroom.storage.tables import Table, Transaction
 from greenroom.storage.view import (
     ORDINAL_FLOOR,
@@ -54,6 +55,7 @@ class Group:
         self._cursors: dict[str, int] = {}
         self._retention = Retention(txn, view, options, self._forget)
         self._log = EventAppender(txn, view, options)
+        self._journals = JournalRetention(txn, view, options)
         self._next_ordinal = view.next_ordinal
         self._state_version = view.state_version
         self._claims = view.claims
@@ -61,7 +63,7 @@ class Group:
         self._garbage = view.garbage
         self._goal = view.goal
         self.applied = 0
-        self.claims_evicted = 0
+        self._claims_evicted = 0
 
     def process(self, commit: Commit) -> CommitOutcome:
         """Apply one commit, or say why not; nothing of one that is not applied is put."""
@@ -115,7 +117,7 @@ class Group:
             if excess > 0:
                 evicted = claims.evict(self._txn, min(excess, limit))
                 self._claims -= evicted
-                self.claims_evicted += evicted
+                self._claims_evicted += evicted
         if self._garbage:
             self._garbage = executions.sweep(self._txn, _SWEEP_MAX)
         self._log.prune(self._cursors)
@@ -126,18 +128,14 @@ class Group:
         if self._garbage:
             self._garbage = executions.sweep(self._txn, _SWEEP_MAX)
         # Of both looks at the log: a store that is reopened with a lower limit may stay quiet.
-        more |= self._log.expire(self._now) | self._log.prune({})
+        more |= self._log.expire(self._now) | self._log.prune({}) | self._journals.tidy(self._now)
         return more or self._garbage
 
-    @property
-    def executions_pruned(self) -> int:
-        """Finished executions that were dropped, for their number or their age."""
-        return self._retention.pruned
-
-    @property
-    def events_pruned(self) -> int:
-        """Events that left the log."""
-        return self._log.pruned
+    def dropped(self) -> Dropped:
+        """What leaves the store with this group."""
+        return Dropped(
+            self._claims_evicted, self._retention.pruned, self._log.pruned, self._journals.pruned
+        )
 
     def publish(self) -> None:
         """Bring the view up to date with what is now durable."""
@@ -153,6 +151,7 @@ class Group:
         self._retention.publish()
         view.next_ordinal = self._next_ordinal
         self._log.publish()
+        self._journals.publish()
         view.state_version = self._state_version
         view.claims = self._claims
         view.garbage = self._garbage
@@ -305,6 +304,8 @@ class Group:
                 self._heads[ordinal] = Head(head[0], head[1], seq, head[3], head[4], head[5])
             key = journal_key(ordinal, seq)
             txn.put(Table.JOURNAL, key, commit.record)
+            if seq >= self._journals.long_from:
+                self._journals.grown(ordinal, seq)
             if commit.snapshot is not None:
                 txn.put(Table.SNAPSHOTS, key, commit.snapshot)
         elif commit.delete and head is not None:

@@ -8,6 +8,7 @@ from greenroom.protocol.beginnings import beginning
 from greenroom.protocol.codec import decode_record, decode_state
 from greenroom.protocol.errors import StoreCorrupt
 from greenroom.protocol.execution import ExecutionState
+from greenroom.protocol.history_errors import HistoryPruned
 from greenroom.protocol.patch import JournalRecord, apply
 from greenroom.storage.keys import SEQ_MAX, journal_key, unpack_journal_key
 from greenroom.storage.tables import Table, Transaction
@@ -47,7 +48,8 @@ def decode(seq: int, raw: bytes) -> JournalRecord:
 def load(txn: Transaction, ordinal: int, seq: int | None = None) -> Loaded:
     """Return the state at `seq`, or the newest: the last snapshot up to it, and the records since.
 
-    Raises StoreCorrupt when the journal is empty, has a gap, or ends before `seq`.
+    Raises HistoryPruned when the journal was cut and that record is gone, StoreCorrupt when it is
+    empty, has a gap, or ends before `seq`.
     """
     state, snapshot_seq = _snapshot(txn, ordinal, SEQ_MAX if seq is None else seq)
     state, patch_bytes, plan = _fold(txn, ordinal, state, snapshot_seq, seq)
@@ -72,14 +74,33 @@ def fold(txn: Transaction, ordinal: int, seq: int | None = None) -> ExecutionSta
     return _fold(txn, ordinal, state, after, seq)[0]
 
 
+def snapshot(txn: Transaction, ordinal: int, seq: int) -> ExecutionState | None:
+    """Return the snapshot of one record, None when it has none. Raises StoreCorrupt."""
+    raw = txn.get(Table.SNAPSHOTS, journal_key(ordinal, seq))
+    return None if raw is None else _decode_snapshot(ordinal, seq, raw)
+
+
 def snapshot_seqs(txn: Transaction, ordinal: int) -> list[int]:
     """Return the seq of each snapshot, in order."""
     start, stop = journal_key(ordinal, 0), journal_key(ordinal + 1, 0)
     found: list[int] = []
-    while page := txn.range(Table.SNAPSHOTS, start, stop, _PAGE):
-        found.extend(unpack_journal_key(key)[1] for key, _ in page)
-        start = page[-1][0] + b"\0"
+    while page := txn.keys(Table.SNAPSHOTS, start, stop, _PAGE):
+        found.extend(unpack_journal_key(key)[1] for key in page)
+        start = page[-1] + b"\0"
     return found
+
+
+def unbroken_from(txn: Transaction, ordinal: int) -> int:
+    """Return the seq from which on every record is there: 1, or where the journal was cut."""
+    start, stop = journal_key(ordinal, 2), journal_key(ordinal + 1, 0)
+    while page := txn.keys(Table.SNAPSHOTS, start, stop, _PAGE, reverse=True):
+        for key in page:
+            seq = unpack_journal_key(key)[1]
+            before = journal_key(ordinal, seq - 1)
+            if not txn.keys(Table.JOURNAL, before, key, 1):
+                return seq
+        stop = page[-1]
+    return 1
 
 
 def _fold(
@@ -103,6 +124,8 @@ def _fold(
                 raise StoreCorrupt(text) from error
         after = page[-1][0]
     if state is None or (seq is not None and state.seq != seq):
+        if seq is not None and 1 < seq < (oldest := unbroken_from(txn, ordinal)):
+            raise HistoryPruned(oldest)
         raise StoreCorrupt(f"the journal of number {ordinal} has no record {seq or 1}")
     return state, patch_bytes, plan
 
@@ -115,7 +138,7 @@ def _beginning(txn: Transaction, ordinal: int, first: JournalRecord) -> Executio
     origin = accepted.forked
     try:
         return beginning(load(txn, origin.ordinal, origin.seq).state, accepted)
-    except StoreCorrupt as error:
+    except (StoreCorrupt, HistoryPruned) as error:
         text = f"number {ordinal} was forked at record {origin.seq} of {origin.execution_id}"
         raise StoreCorrupt(f"{text}, which cannot be read: {error}") from error
 
@@ -127,10 +150,14 @@ def _snapshot(txn: Transaction, ordinal: int, until: int) -> tuple[ExecutionStat
     owner, seq = unpack_journal_key(found[0])
     if owner != ordinal:
         return None, 0
+    return _decode_snapshot(ordinal, seq, found[1]), seq
+
+
+def _decode_snapshot(ordinal: int, seq: int, raw: bytes) -> ExecutionState:
     try:
-        state = decode_state(found[1])
+        state = decode_state(raw)
     except msgspec.MsgspecError as error:
         raise StoreCorrupt(f"snapshot {seq} of number {ordinal} cannot be read: {error}") from error
     if state.seq != seq:
         raise StoreCorrupt(f"snapshot {seq} of number {ordinal} is of record {state.seq}")
-    return state, seq
+    return state

@@ -9,6 +9,13 @@ from greenroom.storage.tables import Table
 Databases = dict[Table, lmdb._Database]
 
 
+def _begin(cursor: "lmdb.Cursor[bytes]", start: bytes, stop: bytes, *, reverse: bool) -> bool:
+    """Move to the first entry of a range, or the last one; say whether there may be one."""
+    if reverse:
+        return cursor.prev() if cursor.set_range(stop) else cursor.last()
+    return cursor.set_range(start) if start else cursor.first()
+
+
 class LmdbReading:
     """A read transaction."""
 
@@ -51,10 +58,7 @@ class LmdbReading:
         if limit <= 0 or stop <= start:
             return found
         with self._txn.cursor(self._databases[table]) as cursor:
-            if reverse:
-                there = cursor.prev() if cursor.set_range(stop) else cursor.last()
-            else:
-                there = cursor.set_range(start) if start else cursor.first()
+            there = _begin(cursor, start, stop, reverse=reverse)
             while there:
                 key, value = cursor.item()
                 if not start <= key < stop:
@@ -62,6 +66,20 @@ class LmdbReading:
                 found.append((key, value))
                 if len(found) == limit:
                     break
+                there = cursor.prev() if reverse else cursor.next()
+        return found
+
+    def keys(
+        self, table: Table, start: bytes, stop: bytes, limit: int, *, reverse: bool = False
+    ) -> list[bytes]:
+        """See `tables.Transaction`."""
+        found: list[bytes] = []
+        if limit <= 0 or stop <= start:
+            return found
+        with self._txn.cursor(self._databases[table]) as cursor:
+            there = _begin(cursor, start, stop, reverse=reverse)
+            while there and start <= (key := cursor.key()) < stop and len(found) < limit:
+                found.append(key)
                 there = cursor.prev() if reverse else cursor.next()
         return found
 

@@ -100,15 +100,21 @@ class MemoryTransaction(CountingTransaction):
         self, table: Table, start: bytes, stop: bytes, limit: int, *, reverse: bool = False
     ) -> list[tuple[bytes, bytes]]:
         """See `tables.Transaction`."""
-        held = self._tables[table]
-        low, high = bisect_left(held.keys, start), bisect_left(held.keys, stop)
+        values = self._tables[table].values
+        chosen = self.keys(table, start, stop, limit, reverse=reverse)
+        return [(key, values[key]) for key in chosen]
+
+    def keys(
+        self, table: Table, start: bytes, stop: bytes, limit: int, *, reverse: bool = False
+    ) -> list[bytes]:
+        """See `tables.Transaction`."""
+        held = self._tables[table].keys
+        low, high = bisect_left(held, start), bisect_left(held, stop)
         if high <= low or limit <= 0:
             return []
         if reverse:
-            chosen = held.keys[max(low, high - limit) : high][::-1]
-        else:
-            chosen = held.keys[low : min(high, low + limit)]
-        return [(key, held.values[key]) for key in chosen]
+            return held[max(low, high - limit) : high][::-1]
+        return held[low : min(high, low + limit)]
 
     def count(self, table: Table) -> int:
         """See `tables.Transaction`."""

@@ -77,22 +77,29 @@ class Reader:
         """Return the state at `seq` (the newest by default), and how much was recorded since its
         snapshot.
 
-        Raises StoreCorrupt when there is no such record.
+        Raises HistoryPruned when the journal was cut since, StoreCorrupt when there is no such
+        record.
         """
         return journal.load(self.transaction, ordinal, seq)
 
     def load_state(self, ordinal: int, seq: int | None = None) -> ExecutionState:
-        """Return the state at `seq`, the newest by default. Raises StoreCorrupt when there is no
-        such record.
-        """
+        """Return the state at `seq`, the newest by default. Raises as `load`."""
         return journal.load(self.transaction, ordinal, seq).state
 
     def journal(
         self, ordinal: int, after: int = 0, limit: int = LIST_PAGE_DEFAULT
     ) -> list[JournalRecord]:
-        """Return up to `limit` records with seq > `after`, in order."""
+        """Return up to `limit` records with seq > `after`, in order; where the journal was cut,
+        some between them are gone.
+        """
         page = journal.records(self.transaction, ordinal, after, limit)
         return [journal.decode(seq, raw) for seq, raw in page]
+
+    def oldest_record(self, ordinal: int) -> int:
+        """Return the seq from which on every record of an execution is there: 1 unless its journal
+        was cut.
+        """
+        return journal.unbroken_from(self.transaction, ordinal)
 
     def record(self, ordinal: int, seq: int) -> JournalRecord | None:
         """Return one record of an execution's journal, None when there is none of that seq."""

@@ -95,6 +95,21 @@ class SeqOnly(msgspec.Struct, frozen=True, gc=False):
     seq: int
 
 
+class AtOnly(msgspec.Struct, frozen=True, gc=False):
+    """The one field of a journal record that tells its age."""
+
+    at: float
+
+
+class AskingOnly(msgspec.Struct, frozen=True, gc=False):
+    """What a snapshot tells of questions: which are open, and the number of the newest."""
+
+    questions: dict[int, msgspec.Raw] = {}
+    asked: int = 0
+
+
+decode_at: Final = msgspec.msgpack.Decoder(AtOnly).decode
+decode_asking: Final = msgspec.msgpack.Decoder(AskingOnly).decode
 decode_seq: Final = msgspec.msgpack.Decoder(SeqOnly).decode
 
 

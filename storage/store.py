@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -13,6 +13,9 @@ from greenroom.protocol.limits import (
     EXECUTION_RESULTS_DEFAULT,
     EXECUTION_RESULTS_MAX,
     IDEMPOTENCY_ENTRIES_MAX,
+    JOURNAL_RECORDS_DEFAULT,
+    JOURNAL_RECORDS_MAX,
+    JOURNAL_RECORDS_MIN,
     TTL_S_MAX,
 )
 from greenroom.storage.reader import Reader
@@ -31,6 +34,9 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     results_ttl_s: float | None = None  # age at which a finished execution is dropped; None: never
     events_max: int = EVENT_LOG_DEFAULT  # events kept in the log
     events_ttl_s: float | None = None  # age at which an event is dropped; None: never
+    # Records of one session's journal that are kept, about, and their age; None: never too many.
+    journal_records_max: int | None = JOURNAL_RECORDS_DEFAULT
+    journal_ttl_s: float | None = None
     idempotency_entries_max: int = IDEMPOTENCY_ENTRIES_MAX
     sync: bool = True  # False can destroy the store at a power loss: for benchmarks only
 
@@ -44,13 +50,31 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
         ):
             if not low <= value <= high:
                 raise InvalidConfig(f"store option {name} is {value}: choose {low} to {high}")
+        low, high, records = JOURNAL_RECORDS_MIN, JOURNAL_RECORDS_MAX, self.journal_records_max
+        if records is not None and not low <= records <= high:
+            text = f"store option journal_records_max is {records}: choose {low} to {high}, or None"
+            raise InvalidConfig(text)
         for name, age in (
             ("results_ttl_s", self.results_ttl_s),
             ("events_ttl_s", self.events_ttl_s),
+            ("journal_ttl_s", self.journal_ttl_s),
         ):
             if age is not None and not 0 <= age <= TTL_S_MAX:
                 text = f"store option {name} is {age}: choose 0 to {TTL_S_MAX:g}, or None"
                 raise InvalidConfig(text)
+
+
+class Dropped(NamedTuple):
+    """What has left a store without anybody deleting it, since it was opened."""
+
+    claims_evicted: int = 0  # idempotency claims that left before their time, for want of room
+    executions_pruned: int = 0
+    events_pruned: int = 0
+    records_pruned: int = 0  # of journals that were cut
+
+    def plus(self, other: "Dropped") -> "Dropped":
+        """Return the sum."""
+        return Dropped(*(one + more for one, more in zip(self, other, strict=True)))
 
 
 class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,9 +87,10 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
     put_bytes: int  # keys and values
     groups: int  # transactions committed
     commits: int  # commits applied
-    claims_evicted: int  # idempotency claims that left before their time, for want of room
+    claims_evicted: int  # see Dropped, for this and what follows
     executions_pruned: int
     events_pruned: int
+    records_pruned: int
 
 
 class Store(Protocol):
@@ -96,6 +121,16 @@ class Store(Protocol):
         """Why nothing can be written now, in one line; None while all is well."""
         ...
 
+    @property
+    def dropped(self) -> Dropped:
+        """What has left the store. Any thread; reads nothing."""
+        ...
+
+    @property
+    def overdue(self) -> bool:
+        """Whether `tidy` has work that should not wait for its time: a journal is too long."""
+        ...
+
     def commit(self, commits: Sequence[Commit], now: float) -> list[CommitOutcome]:
         """Check and apply `commits` in one transaction with one sync; one outcome each, in order.
 
@@ -121,7 +156,8 @@ class Store(Protocol):
 
     def tidy(self, now: float) -> bool:
         """Drop what is too old, or too much: finished executions, what is left of those dropped
-        earlier, events. A bounded part, in one transaction. Says whether there may be more.
+        earlier, events, records of journals. A bounded part, in one transaction. Says whether there
+        may be more.
 
         `now` is wall UTC seconds. Raises StoreUnavailable.
         """

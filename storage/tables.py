@@ -74,6 +74,12 @@ class Transaction(Protocol):
         """
         ...
 
+    def keys(
+        self, table: Table, start: bytes, stop: bytes, limit: int, *, reverse: bool = False
+    ) -> list[bytes]:
+        """Return the keys of `range` alone: no value is copied."""
+        ...
+
     def count(self, table: Table) -> int:
         """Return the number of entries in `table`."""
         ...

@@ -30,10 +30,13 @@ class View:
         "garbage",
         "goal",
         "heads",
+        "long_journals",
         "next_event",
         "next_ordinal",
         "oldest_event",
         "state_version",
+        "walk_at",
+        "walked",
     )
 
     def __init__(self, txn: Transaction) -> None:
@@ -51,6 +54,12 @@ class View:
         self.claims = txn.count(Table.CLAIMS)
         self.garbage = txn.count(Table.GARBAGE) > 0
         self.goal = goals.newest(txn)  # of the execution accepted last, perhaps dropped since
+
+        # Ordinal -> up to where its journal is cut, and at which record; 0 is not decided yet.
+        self.long_journals: dict[int, tuple[int, int]] = {}
+        # The walk over all journals: where it stands, None between two, and when the next begins.
+        self.walked: int | None = None
+        self.walk_at = 0.0
 
     def trim(self) -> None:
         """Let the heads go that were added first, while there are too many."""

@@ -50,6 +50,8 @@ async def resume(
         now = summary_of(assembly, execution_id)
         if now is None:  # it was deleted meanwhile
             raise ExecutionNotFound(f"there is no execution {execution_id} in the store any more")
+        if from_checkpoint is not None:  # so may the checkpoint, and what it led to
+            _position(assembly, execution_id, from_checkpoint)
         raise NotResumable(execution_id, now.status.value, now.error or "")
 
 

@@ -59,7 +59,10 @@ class RecordCalls(ABC):
         one in the order in which they were made.
 
         `status` is that of the execution. `after` is the `position` of the last one of the page
-        before. Raises InvalidInput, RuntimeNotRunning, StoreUnavailable.
+        before. Of sessions whose journals were cut there are only those of the steps that are kept:
+        `get_run(session_id).records_pruned` says how many are not. Raises InvalidInput,
+        HistoryPruned when what came next after `after` is gone, RuntimeNotRunning,
+        StoreUnavailable.
         """
         asked = _filter(session_id, goal_id, entry_point, status, since, until)
         asked_text("node", node)

@@ -14,6 +14,7 @@ from greenroom.protocol.decisions import Note
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.errors import InvalidInput
 from greenroom.protocol.execution import TERMINAL, ExecutionState, Status
+from greenroom.protocol.history_errors import HistoryPruned
 from greenroom.protocol.limits import LIST_PAGE_DEFAULT
 from greenroom.protocol.patch import JournalRecord
 from greenroom.protocol.runs import Decision, Position, Problem, Routers, Run, RunParts, RunReading
@@ -81,9 +82,12 @@ def find(
     limit: int,
 ) -> list[T]:
     """Return up to `limit` decisions or problems behind `after`: newest execution first, and those
-    of one in the order in which they were made.
+    of one in the order in which they were made. Raises HistoryPruned when what lies behind `after`
+    is gone.
     """
     found: list[T] = []
+    if after is not None:
+        _refuse_gap(store, after)
     for stored in _executions(store, asked, after):
         here = after if after is not None and after.ordinal == stored.ordinal else None
         for one in _told(store, stored, kind, routers, 0 if here is None else here.seq):
@@ -94,6 +98,12 @@ def find(
                 if len(found) == limit:
                     return found
     return found
+
+
+def _refuse_gap(store: Store, after: Position) -> None:
+    oldest = store.read(lambda reader: reader.oldest_record(after.ordinal))
+    if after.seq + 1 < oldest:
+        raise HistoryPruned(oldest)
 
 
 def find_runs(
@@ -146,7 +156,10 @@ def _state(store: Store, stored: StoredExecution) -> ExecutionState | None:
     def load(reader: Reader) -> ExecutionState | None:
         if reader.execution_at(stored.ordinal) is None:
             return None
-        return reader.load_state(stored.ordinal, stored.seq)
+        try:
+            return reader.load_state(stored.ordinal, stored.seq)
+        except HistoryPruned:  # meanwhile it went on, and its journal was cut behind that
+            return reader.load_state(stored.ordinal)
 
     return store.read(load)
 

@@ -251,6 +251,7 @@ class AgentRuntime(WorkCalls, PeopleCalls, RecordCalls, SessionCalls, Checkpoint
 
     def get_stats(self) -> dict[str, Any]:
         """Numbers of everything. Any thread; answers from snapshots."""
+        assembly = self._assembly
         handles = [self.get_stream(spec.id) for spec in self.get_entry_points()]
         return {
             "running": self.is_running,
@@ -260,6 +261,7 @@ class AgentRuntime(WorkCalls, PeopleCalls, RecordCalls, SessionCalls, Checkpoint
             "outcome_aggregator": self._aggregator.get_stats(),
             "event_bus": self._bus.get_stats(),
             "state_manager": self._state.get_stats(),
+            "store": None if assembly is None else assembly.store.dropped._asdict(),
         }
 
     @property

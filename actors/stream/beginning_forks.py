@@ -13,7 +13,8 @@ def read_fork(trigger: Trigger, origin: Forked, accepted: Accepted, reader: Read
     """The tick by which the fork is accepted that goes on from `origin`.
 
     What has been recorded never changes, so it is right whenever its turn comes. Raises
-    StoreCorrupt when the position cannot be read, or is there no more.
+    StoreCorrupt when the position cannot be read, or is there no more, HistoryPruned when it was
+    cut since.
     """
     target = reader.load_state(origin.ordinal, origin.seq)
     asked = []

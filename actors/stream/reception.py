@@ -15,6 +15,7 @@ from greenroom.protocol.engine.ticks import Accept
 from greenroom.protocol.errors import StoreCorrupt
 from greenroom.protocol.execution import Accepted
 from greenroom.protocol.forked import Forked
+from greenroom.protocol.history_errors import HistoryPruned
 from greenroom.protocol.people_errors import ExecutionNotFound
 from greenroom.protocol.stream_messages import Trigger
 
@@ -73,8 +74,8 @@ class Reception:
         """A fork queues for its first permit, as whoever is taken back does."""
         try:
             tick = self._parts.store.read(partial(read_fork, trigger, origin, accepted))
-        except StoreCorrupt as error:
-            code, text = StoreCorrupt.code, str(error)
+        except (StoreCorrupt, HistoryPruned) as error:
+            code, text = error.code, str(error)
             if not self._parts.store.read(lambda reader: reader.execution_at(origin.ordinal)):
                 code = ExecutionNotFound.code
                 text = f"there is no execution {origin.execution_id} in the store any more"

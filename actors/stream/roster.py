@@ -8,6 +8,7 @@ from greenroom.actors.stream.recovery import load
 from greenroom.protocol.engine.ticks import Rewind
 from greenroom.protocol.errors import StoreCorrupt
 from greenroom.protocol.execution import Status
+from greenroom.protocol.history_errors import HistoryPruned
 from greenroom.protocol.stream_messages import ResumeExecution
 from greenroom.storage.reader import Reader
 from greenroom.storage.store import Store
@@ -75,7 +76,7 @@ class Roster:
         """How an execution goes back to an earlier record; None when that cannot be read."""
         try:
             return self._store.read(partial(_read_way_back, live.ordinal, wish))
-        except StoreCorrupt:
+        except (StoreCorrupt, HistoryPruned):
             logger.exception("%s has no record %d that can be read", wish.execution_id, wish.seq)
             return None
 

@@ -64,8 +64,8 @@ class StoreWriter(Actor[WriterMessage]):
 
     Commits are told with `CommitBatch` (acknowledged with `CommitAcks`) or asked with `CommitNow`.
     `interest` says who waits for events; they are told only while somebody does. With `tidy_s`, it
-    drops what is too old each so many seconds. What is in the
-    mailbox at an orderly stop is still committed.
+    drops what has stayed its time each so many seconds, and a part of a journal that has become too
+    long between two groups. What is in the mailbox at an orderly stop is still committed.
     """
 
     messages = WriterMessage
@@ -85,6 +85,7 @@ class StoreWriter(Actor[WriterMessage]):
         self._interest = interest
         self._slot = WriterSlot() if slot is None else slot
         self._probes = 0
+        self._tidies = False  # it has told itself to tidy at once
 
     def on_start(self) -> None:
         """The probe that a predecessor had scheduled went with it."""
@@ -123,8 +124,8 @@ class StoreWriter(Actor[WriterMessage]):
                     answer = self._store.drop_cursor(consumer)
                 case StoreProbe():
                     self._probe()
-                case TidyStore():
-                    self._tidy()
+                case TidyStore(at_once=at_once):
+                    self._tidy(at_once=at_once)
                 case _:
                     assert isinstance(message, Barrier), f"{message!r} must be asked, not told"
         except StoreUnavailable as error:
@@ -136,13 +137,19 @@ class StoreWriter(Actor[WriterMessage]):
         if isinstance(item, Request):
             item.reply.set(answer)
 
-    def _tidy(self) -> None:
+    def _tidy(self, *, at_once: bool) -> None:
         assert self._tidy_s is not None, "only a writer that tidies tells itself to"
-        more = False
-        try:
-            more = self._store.tidy(self.clock.now())
-        finally:
-            self.schedule(0.0 if more else self._tidy_s, TidyStore())
+        if at_once:
+            self._tidies = False
+        else:
+            self.schedule(self._tidy_s, TidyStore())
+        if self._store.tidy(self.clock.now()):
+            self._tidy_at_once()
+
+    def _tidy_at_once(self) -> None:
+        if not self._tidies and self._tidy_s is not None:
+            self._tidies = True
+            self.schedule(0.0, TidyStore(at_once=True))
 
     def _commit_group(self, group: Sequence[CommitBatch | Request[WriterMessage]]) -> None:
         if not group:
@@ -167,6 +174,8 @@ class StoreWriter(Actor[WriterMessage]):
             start = end
         if self._interest.wanted:
             self._tell_events(outcomes, commits)
+        if self._store.overdue:
+            self._tidy_at_once()
         self._watch_store()
         # One stream alone tells its next commits at the end of its slice: to wait for the slice
         # would be one more wake-up for nothing.

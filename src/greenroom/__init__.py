@@ -69,6 +69,7 @@ from greenroom.protocol.execution import Status
 from greenroom.protocol.goal import Constraint, Goal, SuccessCriterion
 from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.history import History, HistoryEntry
+from greenroom.protocol.history_errors import HistoryPruned
 from greenroom.protocol.isolation import IsolationLevel, StateScope
 from greenroom.protocol.migration import Migration, OutdatedSession, Position
 from greenroom.protocol.node_errors import NodeTimedOut, NonRetryable
@@ -143,6 +144,7 @@ __all__ = [
     "GreenroomError",
     "History",
     "HistoryEntry",
+    "HistoryPruned",
     "IdempotencyConflict",
     "InboxFull",
     "InjectionOutcome",

@@ -63,7 +63,7 @@ async def test_while_it_runs_everything_answers(lab: Any) -> None:
         stats = runtime.get_stats()
         assert set(stats) == {
             *("running", "entry_points", "streams", "goal_id"),
-            *("outcome_aggregator", "event_bus", "state_manager"),
+            *("outcome_aggregator", "event_bus", "state_manager", "store"),
         }
         assert (stats["running"], stats["entry_points"], stats["goal_id"]) == (True, 1, "goal")
         numbers = stats["streams"]["main"]

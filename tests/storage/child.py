@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from greenroom.protocol.checkpoints import CheckpointType, Naming, NewCheckpoint
 from greenroom.protocol.codec import encode
 from greenroom.protocol.commit import Commit, NewEvent, StateKey, StateWrite, Summary
 from greenroom.protocol.errors import StorageError
@@ -96,6 +97,57 @@ def commit_until_killed(path: Path, failpoint: str, reach: int) -> None:
         number += 1
         outcomes = store.commit(group(number), NOW)
         tell(acked=number, kinds=[one.kind.value for one in outcomes])
+
+
+def long_session(seqs: range) -> list[Commit]:
+    """Records of one execution, which counts in memory, with a name for every 97th."""
+    commits = []
+    for seq in seqs:
+        patch = Patch(memory={"count": raw(f"{seq} {'x' * 500}")})
+        if seq == 1:
+            first = group(1)[0]
+            commits.append(msgspec.structs.replace(first, events=(), writes=()))
+            continue
+        record = JournalRecord(
+            seq=seq, at=NOW, incarnation=0, plan=b"p", cause=Cause(tick="t"), patch=patch
+        )
+        name = NewCheckpoint(seq=seq, kind=CheckpointType.MANUAL, number=0, node="a", at=NOW)
+        commits.append(
+            Commit(
+                commit_id=seq,
+                stream="",
+                incarnation=0,
+                execution_id="e1",
+                ordinal=1,
+                expected_seq=seq - 1,
+                record=raw(record),
+                naming=None if seq % 97 else Naming(names=(name,)),
+            )
+        )
+    return commits
+
+
+def cut_until_killed(path: Path, failpoint: str, reach: int) -> None:
+    """Cut the journal of a long session, and die when `failpoint` is reached for the given time."""
+    reached: int | None = None
+
+    def at(name: str) -> None:
+        nonlocal reached
+        if reached is not None:
+            reached += name == failpoint
+            if reached == reach:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    options = msgspec.structs.replace(OPTIONS, journal_records_max=100)
+    store = open_store(path, options=options, failpoint=at)
+    for start in range(1, 901, 100):
+        store.commit(long_session(range(start, start + 100)), NOW)
+    reached = 0
+    tell(records=900)
+    while store.tidy(NOW):
+        tell(cut=store.stats().records_pruned)
+    tell(done=store.stats().records_pruned)
+    store.close()
 
 
 def hold(path: Path) -> None:
@@ -192,6 +244,8 @@ if __name__ == "__main__":
     match mode:
         case "commit":
             commit_until_killed(Path(place), rest[0], int(rest[1]))
+        case "cut":
+            cut_until_killed(Path(place), rest[0], int(rest[1]))
         case "hold":
             hold(Path(place))
         case "read":

@@ -1,22 +1,25 @@
 """Stores of both kinds, the commits that tests send them, and the check that ends every test."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from greenroom.protocol.checkpoints import CheckpointKey, CheckpointType, Naming, NewCheckpoint
 from greenroom.protocol.codec import encode
 from greenroom.protocol.commit import Commit, CommitOutcome, NewEvent, Summary
 from greenroom.protocol.events import EventBody
 from greenroom.protocol.execution import Accepted, Status
 from greenroom.protocol.patch import Cause, JournalRecord, Patch
 from greenroom.storage.check import check, verify_pages
+from greenroom.storage.keys import journal_key, unpack_journal_key
 from greenroom.storage.lmdb_store import open_store
 from greenroom.storage.memory_store import MemoryStore
 from greenroom.storage.reader import Reader
 from greenroom.storage.store import Store, StoreOptions
+from greenroom.storage.tables import Table
 
 NOW = 1_700_000_000.0
 
@@ -180,6 +183,87 @@ class Bench:
         self._store.close()
         if self.kind == "lmdb":
             assert verify_pages(self.path) == []
+
+
+class LongSession:
+    """An execution, e1 unless another is named, that goes on and on; record n sets count to n."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    def step(
+        self, seq: int, *, size: int = 3_000, at: float = 0.0, path: bool = True, **rest: Any
+    ) -> Commit:
+        """The commit of record `seq`, made at that time. A few of 3,000 bytes take more than the
+        state.
+        """
+        make, named = Make(), {"name": "e1", "ordinal": 1, "status": None, **rest}
+        name, ordinal = named.pop("name"), named.pop("ordinal")
+        patch = Patch(
+            memory={"count": make.raw(f"{seq} {'x' * size}")},
+            path=[f"n{seq}"] if path else [],
+            status=named["status"],
+            **named.pop("patch", {}),
+        )
+        record = JournalRecord(
+            seq=seq,
+            at=NOW + at,
+            incarnation=0,
+            plan=b"plan",
+            cause=Cause(tick="test"),
+            patch=patch,
+            notes=len(named.get("notes", ())),
+        )
+        return make.step(name, ordinal, seq, record=make.raw(record), **named)
+
+    def grow(self, first: int, last: int, **rest: Any) -> None:
+        """Add records `first` to `last`."""
+        for start in range(first, last + 1, 200):
+            stop = min(start + 200, last + 1)
+            self._bench.apply(*(self.step(seq, **rest) for seq in range(start, stop)))
+
+    @staticmethod
+    def named(*seqs: int, number: int = 0, forget: Iterable[int] = ()) -> Commit:
+        """A commit that names positions of e1, and removes names."""
+        kind = CheckpointType.MANUAL
+        names = tuple(
+            NewCheckpoint(seq=seq, kind=kind, number=number, node="a", at=NOW) for seq in seqs
+        )
+        gone = tuple(str(CheckpointKey(seq, kind, number)) for seq in forget)
+        return Make.host(execution_id="e1", ordinal=1, naming=Naming(names=names, forget=gone))
+
+    def tidy(self, at: float = 0.0) -> int:
+        """Tidy until nothing is left to do; return how many transactions that took."""
+        rounds = 1
+        while self._bench.store.tidy(NOW + at):
+            rounds += 1
+            assert rounds < 100, "it never ends"
+        return rounds
+
+    def seqs(self, table: Table = Table.JOURNAL, ordinal: int = 1) -> list[int]:
+        """The records, or snapshots, that an execution has."""
+
+        def read(reader: Reader) -> list[int]:
+            start, stop = journal_key(ordinal, 0), journal_key(ordinal + 1, 0)
+            keys = reader.transaction.keys(table, start, stop, 10**6)
+            return [unpack_journal_key(key)[1] for key in keys]
+
+        return self._bench.store.read(read)
+
+    def states(self, wanted: Iterable[int]) -> dict[int, bytes]:
+        """The encoded states of e1 at those positions."""
+        store = self._bench.store
+        return {seq: store.read(lambda r, s=seq: encode(r.load_state(1, s))) for seq in wanted}
+
+
+@pytest.fixture
+def session(bench: Bench) -> LongSession:
+    return LongSession(bench)
+
+
+@pytest.fixture
+def session_in() -> Callable[[Bench], LongSession]:
+    return LongSession
 
 
 class Counting:

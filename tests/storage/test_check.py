@@ -90,8 +90,18 @@ def forget_first(table: Table) -> Callable[[Transaction], None]:
 
 
 WRONG: dict[str, tuple[Callable[[Transaction], object], str]] = {
-    "gap": (lambda t: t.delete(Table.JOURNAL, journal_key(1, 2)), "does not fold"),
-    "no journal": (lambda t: t.delete(Table.JOURNAL, journal_key(1, 1)), "does not begin"),
+    "gap": (
+        lambda t: (
+            t.delete(Table.JOURNAL, journal_key(1, 2)),
+            t.delete(Table.SNAPSHOTS, journal_key(1, 3)),
+        ),
+        "does not fold",
+    ),
+    "no journal": (lambda t: t.delete(Table.JOURNAL, journal_key(1, 1)), "has no record 1"),
+    "stray snapshot": (
+        lambda t: t.put(Table.SNAPSHOTS, journal_key(1, 9), first(t, Table.SNAPSHOTS)[1]),
+        "snapshot 9 is of no record",
+    ),
     "orphan": (lambda t: t.put(Table.JOURNAL, journal_key(9, 1), b""), "number 9 has no summary"),
     "living garbage": (
         lambda t: t.put(Table.GARBAGE, pack_number(1), b""),

@@ -50,6 +50,20 @@ def test_what_ended_too_long_ago_leaves_and_nothing_else(bench, make) -> None:
     assert there(bench, *everything) == ["running", "held"]
 
 
+@pytest.mark.parametrize("status", Status)
+def test_every_end_leaves_and_what_is_not_an_end_stays(bench, make, status: Status) -> None:
+    """By number, and by age: what stands still is somebody's unfinished business."""
+    bench.open(results_ttl_s=100.0, results_max=1)
+    finish(bench, make, "one", make.now, status=status)
+    for number in range(101):
+        finish(bench, make, f"by number {number}", make.now + 1_000)
+    ends = {"completed", "failed", "cancelled", "timed_out", "exhausted"}
+    assert there(bench, "one") == ([] if status in ends else ["one"])
+    finish(bench, make, "two", make.now + 1_000, status=status)
+    bench.store.tidy(make.now + 1_101)
+    assert there(bench, "two") == ([] if status in ends else ["two"])
+
+
 def test_without_a_limit_of_age_nothing_leaves(bench, make) -> None:
     """Which is the default."""
     finish(bench, make, "old", make.now)
