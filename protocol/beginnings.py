@@ -4,6 +4,7 @@ once released.
 
 import msgspec
 
+from greenroom.protocol.branches import resting
 from greenroom.protocol.execution import Accepted, ExecutionState, Status
 
 
@@ -26,4 +27,5 @@ def beginning(target: ExecutionState, accepted: Accepted) -> ExecutionState:
         active_at=None,
         questions={},
         asked=0,
+        branching=target.branching and resting(target.branching),
     )

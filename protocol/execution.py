@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from greenroom.protocol.branches import Branching
 from greenroom.protocol.budget import Budget
 from greenroom.protocol.effects import EffectRecord
 from greenroom.protocol.forked import Forked
@@ -47,6 +48,8 @@ class Phase(StrEnum):
     BACKOFF = "backoff"  # runs again at `due`
     SLEEPING = "sleeping"  # its node has ended, and it goes on at `due`
     ASKING = "asking"  # all that was asked must be answered first
+    PAUSED = "paused"  # its node has ended, and the graph pauses after it; other branches run on
+    FAILED = "failed"  # its branch has failed
 
 
 class Ended(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -79,6 +82,7 @@ class Token(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     due: float | None = None
     ended: Ended | None = None  # the node is done, and where to go on is not decided yet
     known_as: str | None = None  # "node/visit" under which the visit began, before a migration
+    branch: int = 0  # the one that it is in; 0 is the main line
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -136,3 +140,4 @@ class ExecutionState(msgspec.Struct, gc=False, kw_only=True):
     inbox: dict[int, Injected] = {}  # by number; kept until their nodes ask
     injected: int = 0  # the number of the newest input
     unfit: tuple[str, ...] = ()  # why it does not fit the graph, while it is held for that
+    branching: Branching | None = None  # None until something branches

@@ -69,6 +69,10 @@ class ParallelExecutionConfig(msgspec.Struct, frozen=True, kw_only=True, omit_de
         msgspec.structs.force_setattr(self, "memory_conflict_strategy", conflict)
         if self.branch_timeout_seconds is not None:
             check_number("branch_timeout_seconds", self.branch_timeout_seconds, 0, TIMEOUT_S_MAX)
+            # As it will be when it was stored and read.
+            msgspec.structs.force_setattr(
+                self, "branch_timeout_seconds", float(self.branch_timeout_seconds)
+            )
 
     @property
     def failure(self) -> OnBranchFailure:

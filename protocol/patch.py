@@ -6,6 +6,7 @@ deploy, a mended bug or a new library version cannot rewrite the past.
 
 import msgspec
 
+from greenroom.protocol.branches import BranchingPatch, apply_branching
 from greenroom.protocol.budget import Budget
 from greenroom.protocol.effects import EffectRecord
 from greenroom.protocol.execution import Accepted, ExecutionState, Status, Token
@@ -74,6 +75,7 @@ class Patch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     rewound: Rewound | None = None
     unfit: tuple[str, ...] = ()
     migrated: Migrated | None = None
+    branching: BranchingPatch | None = None
 
 
 class Cause(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -151,6 +153,8 @@ def apply(state: ExecutionState | None, patch: Patch, seq: int) -> ExecutionStat
         _apply_questions(state, patch.questions)
     if patch.inbox:
         _apply_inbox(state, patch.inbox)
+    if patch.branching is not None:
+        state.branching = apply_branching(state.branching, patch.branching)
     _apply_ends(state, patch)
     return state
 

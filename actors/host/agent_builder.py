@@ -20,6 +20,7 @@ from greenroom.protocol.goal import Goal
 from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.ids import validate_id
 from greenroom.protocol.limits import ATTEMPTS_DEFAULT
+from greenroom.protocol.parallel import MapSpec
 
 DEFAULT_ENTRY_POINT: Final = "default"
 
@@ -49,6 +50,7 @@ class Agent:
         self._terminal: list[str] = []
         self._pauses: list[str] = []
         self._resume_at: dict[str, str] = {}
+        self._then: dict[str, list[str]] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
         self.migration: Migrate | None = None
         self._entry_points: dict[str, EntryPointSpec] = {}
@@ -72,7 +74,7 @@ class Agent:
         inputs: Iterable[str] | None = None,
         outputs: Iterable[str] = (),
         nullable: Iterable[str] = (),
-        then: str | None = None,
+        then: str | Iterable[str] | None = None,
         on_failure: str | None = None,
         terminal: bool = False,
         pause: bool = False,
@@ -86,8 +88,9 @@ class Agent:
         one of the `outputs` among its keys is the outputs, and other keys are refused; any other
         value is the first output. Without `outputs` every dict is the outputs, and any other value
         goes under "result". Outputs may not be missing or None unless they are `nullable`, which
-        are outputs too. `then` names the next node after a success, `on_failure` the one after
-        `attempts` runs have failed. With `pause` an execution stands still after the node until it
+        are outputs too. `then` names the next node after a success, or several that run side by
+        side, unless an edge with a condition leads elsewhere, `on_failure` the one after `attempts`
+        runs have failed. With `pause` an execution stands still after the node until it
         is resumed, and goes on at `resume_at` if that is set. `settings` go to NodeSpec.
         """
         if callable(id):
@@ -111,7 +114,7 @@ class Agent:
             if resume_at is not None:
                 self._resume_at[f"{name}_resume"] = resume_at
             if then is not None:
-                self.edge(name, then)
+                self._then[name] = [then] if isinstance(then, str) else list(then)
             if on_failure is not None:
                 self.edge(name, on_failure, on_failure=True)
             return function
@@ -144,6 +147,8 @@ class Agent:
         when: str | None = None,
         on_failure: bool = False,
         always: bool = False,
+        otherwise: bool = False,
+        map: MapSpec | None = None,
         priority: int = 0,
         inputs: Mapping[str, str] | None = None,
         id: str | None = None,
@@ -151,21 +156,25 @@ class Agent:
         """Declare a way from one node to another, taken after a success.
 
         `on_failure` takes it after a failure instead, `always` after both, `when` after both where
-        that condition holds, as in "output.confidence > 0.8". One way is taken: higher priorities
-        are tried first, at equal ones those with a condition. `inputs` maps keys for the target to
-        keys of the source's output. Raises InvalidExpression for a condition that cannot be read.
+        that condition holds, as in "output.confidence > 0.8", `otherwise` when no other way is.
+        After a success all ways are taken that may be, side by side, but of those with a condition
+        only those with the highest priority; after a failure one is. `inputs` maps keys for the
+        target to keys of the source's output; with `map` the target runs for each element of a
+        list. Raises InvalidExpression for a condition that cannot be read.
         """
         if id is None:
             same = sum(one.source == source and one.target == target for one in self._edges)
             id = f"{source}-{target}" + (f"-{same + 1}" if same else "")
-        if (when is not None) + on_failure + always > 1:
-            raise InvalidGraph([f"edge {id!r}: use one of when, on_failure and always"])
+        if (when is not None) + on_failure + always + otherwise > 1:
+            raise InvalidGraph([f"edge {id!r}: use one of when, on_failure, always and otherwise"])
         condition = EdgeCondition.ON_SUCCESS
         if when is not None:
             compile_condition(when)
             condition = EdgeCondition.CONDITIONAL
         elif on_failure or always:
             condition = EdgeCondition.ON_FAILURE if on_failure else EdgeCondition.ALWAYS
+        elif otherwise:
+            condition = EdgeCondition.OTHERWISE
         self._edges.append(
             EdgeSpec(
                 id=id,
@@ -175,6 +184,7 @@ class Agent:
                 condition_expr=when,
                 input_mapping=dict(inputs or {}),
                 priority=priority,
+                map=map,
             )
         )
 
@@ -220,8 +230,7 @@ class Agent:
             pause_nodes=list(self._pauses),
             entry_points=dict(self._resume_at),
             nodes=list(self._nodes.values()),
-            # A way without a condition hides those after it: `then` would hide every later `when`.
-            edges=sorted(self._edges, key=lambda one: one.condition_expr is None),
+            edges=self._all_edges(),
             **self._settings,
         )
 
@@ -244,6 +253,21 @@ class Agent:
             migrate=self.migration,
             store_factory=store_factory,
         )
+
+    def _all_edges(self) -> list[EdgeSpec]:
+        """The `then` of each node, which gives way to conditions, and those that were declared."""
+        asking = {one.source for one in self._edges if one.kind is EdgeCondition.CONDITIONAL}
+        taken = {one.id for one in self._edges}
+        found = []
+        for source, targets in self._then.items():
+            kind = EdgeCondition.OTHERWISE if source in asking else EdgeCondition.ON_SUCCESS
+            for target in targets:
+                name = f"{source}-{target}"
+                while name in taken:
+                    name += "-then"
+                taken.add(name)
+                found.append(EdgeSpec(id=name, source=source, target=target, condition=kind))
+        return [*found, *self._edges]
 
     def _first_node(self) -> str:
         if self._entry_node is not None:

@@ -183,10 +183,8 @@ class AdmissionDesk:
 
 def dispatch_of(state: ExecutionState) -> Dispatch | None:
     """The tick that starts what waits for a permit, None when nothing does."""
-    for token_id, token in state.tokens.items():
-        if token.phase is Phase.READY:
-            return Dispatch(token_id)
-    return None
+    ready = any(token.phase is Phase.READY for token in state.tokens.values())
+    return Dispatch() if ready else None
 
 
 def suspects_in_flight(state: ExecutionState, *, but: int) -> bool:

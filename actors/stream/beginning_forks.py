@@ -3,7 +3,7 @@
 from greenroom.protocol.beginnings import beginning
 from greenroom.protocol.engine.ticks import Fork
 from greenroom.protocol.errors import StoreCorrupt
-from greenroom.protocol.execution import Accepted
+from greenroom.protocol.execution import Accepted, Status
 from greenroom.protocol.forked import Forked
 from greenroom.protocol.stream_messages import Trigger
 from greenroom.storage.reader import Reader
@@ -25,9 +25,11 @@ def read_fork(trigger: Trigger, origin: Forked, accepted: Accepted, reader: Read
                 text = f"question {number} of {origin.execution_id} is not in the store"
                 raise StoreCorrupt(text)
             asked.append((question.token, found.record))
+    failed = target.status is Status.FAILED
     return Fork(
         base=beginning(target, accepted),
         memory=trigger.memory,
         asked=tuple(asked),
         budget=trigger.budget,
+        failed=failed,
     )

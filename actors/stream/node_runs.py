@@ -1,6 +1,7 @@
 """What a node run is given of the execution that it belongs to."""
 
 from greenroom.actors.nodes.runner import NodeRun
+from greenroom.protocol.branches import memory_of
 from greenroom.protocol.engine.transition import RunNode
 from greenroom.protocol.execution import ExecutionState
 
@@ -16,7 +17,7 @@ def node_run_of(state: ExecutionState, command: RunNode, *, holds_turns: bool) -
         node=command.node,
         visit=command.visit,
         attempt=command.attempt,
-        memory=state.memory.copy(),
+        memory=memory_of(state.memory, state.branching, state.tokens[command.token_id].branch),
         correlation_id=accepted.correlation_id,
         holds_turns=holds_turns,
         hops=accepted.hops,

@@ -185,15 +185,19 @@ def _accept(plan: Plan, tick: Accept, now: float) -> Transition:
 
 
 def _dispatch(plan: Plan, state: ExecutionState, tick: Dispatch, now: float) -> Transition | None:
-    token = state.tokens.get(tick.token_id)
-    if token is None or token.phase is not Phase.READY or state.status is not Status.QUEUED:
+    if state.status is not Status.QUEUED:
         return None
     draft = Draft(plan, state, now)
-    if token.node not in plan.nodes:
-        hold_lost(draft, tick.token_id, token)
-    else:
-        set_out(draft, tick.token_id, token, permit=True)
-    return draft.finish(Cause(tick="dispatch", node=token.node))
+    node: str | None = None
+    for token_id, token in state.tokens.items():
+        if draft.over or token.phase is not Phase.READY or token_id in draft.tokens:
+            continue
+        node = node or token.node
+        if token.node not in plan.nodes:
+            hold_lost(draft, token_id, token)
+        else:
+            set_out(draft, token_id, token, permit=True)
+    return draft.finish(Cause(tick="dispatch", node=node))
 
 
 def _recover(plan: Plan, state: ExecutionState, tick: Recover, now: float) -> Transition | None:

@@ -8,20 +8,24 @@ from greenroom.protocol.codec import encode
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.due import is_due
 from greenroom.protocol.engine.effects import settle
-from greenroom.protocol.engine.going_on import awake, go_on_or_wait, move_on, set_out
+from greenroom.protocol.engine.fanning import ended
+from greenroom.protocol.engine.going_on import awake, go_on_or_wait, set_out
 from greenroom.protocol.engine.injecting import take_kept
+from greenroom.protocol.engine.joining import pause_after
 from greenroom.protocol.engine.opening import open_question, shown
 from greenroom.protocol.engine.plan import Plan, PlanNode
-from greenroom.protocol.engine.routing import choose
 from greenroom.protocol.engine.spending import exhaust, extend
 from greenroom.protocol.engine.ticks import Answer, NodeSucceeded
 from greenroom.protocol.engine.transition import Transition
-from greenroom.protocol.engine.walk import PAUSE_NODE, ended, hold_lost
+from greenroom.protocol.engine.walk import fail_node, hold_lost
 from greenroom.protocol.events import EventType
-from greenroom.protocol.execution import ExecutionState, Status, Token
+from greenroom.protocol.execution import ExecutionState, Phase, Status, Token
 from greenroom.protocol.patch import Cause
-from greenroom.protocol.questions import Closing, QuestionEnding, question_id
+from greenroom.protocol.questions import Closing, OpenQuestion, QuestionEnding, question_id
 from greenroom.protocol.values import answer_digest
+
+MOVING: Final = frozenset({Status.WAITING, Status.RUNNING, Status.QUEUED})
+"""Something may go on by itself; some of several branches may wait meanwhile."""
 
 _ANSWERED: Final = EventType.QUESTION_ANSWERED.value
 _EXPIRED: Final = EventType.QUESTION_EXPIRED.value
@@ -40,11 +44,10 @@ def ask(
         number = open_question(draft, tick.token_id, token, question, nth)
         kept = take_kept(draft, node.id, question, tick.fits) if draft.state.inbox else None
         if kept is not None:
-            draft.memory[question.to] = kept
+            draft.write({question.to: kept})
             _answered(draft, number, token.node, question.to, answer_digest(kept), None)
     if node.pause:
-        draft.tokens[tick.token_id] = here
-        draft.pause(node.id, PAUSE_NODE)
+        pause_after(draft, tick.token_id, here)
     else:
         assert here.ended is not None, "a node that asks has ended"
         go_on_or_wait(draft, tick.token_id, here, here.ended, {}, permit=True)
@@ -62,19 +65,40 @@ def answer(plan: Plan, state: ExecutionState, tick: Answer, now: float) -> Trans
         return None
     draft = Draft(plan, state, now)
     token = state.tokens[question.token]
+    draft.branch = token.branch
     may_go_on = True
     if question.budget is not None:
         may_go_on = extend(draft, question.budget, tick.value)
     elif question.effect is not None:
         settle(draft, question.token, token, question.effect, tick.value)
     else:
-        draft.memory[question.to] = tick.value
+        draft.write({question.to: tick.value})
     _answered(draft, tick.number, token.node, question.to, tick.digest, tick.by)
-    if not may_go_on:
-        exhaust(draft, token.node)
-    elif state.status is Status.WAITING and not draft.awaits_answers(question.token):
-        _stop_waiting(draft, question.token, token, permit=tick.permit)
+    if question.budget is not None and not may_go_on:
+        exhaust(draft, question.budget, token.node)
+    elif state.status in MOVING:
+        permit = tick.permit and state.status is not Status.QUEUED
+        for token_id in _who_waited(draft, question):
+            if not draft.over:
+                _stop_waiting(draft, token_id, state.tokens[token_id], permit=permit)
     return draft.finish(Cause(tick="answer", node=token.node))
+
+
+def _who_waited(draft: Draft, question: OpenQuestion) -> list[int]:
+    """The tokens that go on now that the question is answered: its own, unless more was asked about
+    it, and after one about the budget all that have no other.
+    """
+    asking = {
+        token_id
+        for token_id, token in draft.state.tokens.items()
+        if token.phase is Phase.ASKING and token.ended is None
+    }
+    waited = asking if question.budget is not None else {question.token}
+    return [
+        token_id
+        for token_id in draft.state.tokens
+        if token_id in waited and not draft.awaits_answers(token_id)
+    ]
 
 
 def _answered(draft: Draft, number: int, node: str, to: str, digest: bytes, by: str | None) -> None:
@@ -101,7 +125,8 @@ def expire(draft: Draft, *, permit: bool) -> None:
             expired[question.token] = expired.get(question.token) or name
         else:
             expired.setdefault(question.token, None)
-            draft.memory[question.to] = default
+            draft.branch = draft.state.tokens[question.token].branch
+            draft.write({question.to: default})
             digest = answer_digest(default)
         closing = Closing(ending=QuestionEnding.EXPIRED, at=draft.now, digest=digest)
         draft.close_question(number, closing)
@@ -113,6 +138,8 @@ def expire(draft: Draft, *, permit: bool) -> None:
         draft.event(_EXPIRED, draft.state.tokens[question.token].node, data)
     for token_id, unanswered in expired.items():
         token = draft.state.tokens[token_id]
+        if draft.over or token_id in draft.tokens:
+            continue  # another failed, and this one with it
         if unanswered is not None:
             _unanswered(draft, token_id, token, unanswered, permit=permit)
         elif not draft.awaits_answers(token_id):
@@ -126,13 +153,9 @@ def _unanswered(draft: Draft, token_id: int, token: Token, name: str, *, permit:
         hold_lost(draft, token_id, token)
         return
     error = f"question {name} of node {node.name!r} was not answered in time"
+    draft.branch = token.branch
     output = {"error": msgspec.Raw(encode(error))}
-    way, broken = choose(draft, node, output, succeeded=False, label=None)
-    if way is None:
-        draft.tokens[token_id] = awake(token)
-        draft.stop(Status.FAILED, error if broken is None else f"{error} ({broken})")
-    else:
-        move_on(draft, token_id, way, permit=permit, succeeded=False)
+    fail_node(draft, token_id, awake(token), output, error, permit=permit)
 
 
 def _stop_waiting(draft: Draft, token_id: int, token: Token, *, permit: bool) -> None:

@@ -31,7 +31,7 @@ def check_constraints(draft: Draft, node_id: str, output: Outputs | None) -> str
     violated = list(before)
     fatal: str | None = None
     metrics = draft.metrics()
-    memory = DecodedView(draft.memory, draft.state.memory)
+    memory = DecodedView(*draft.layers())
     returned = None if output is None else DecodedView(output)
     for rule in draft.plan.constraints:
         if returned is None and rule.needs_output:

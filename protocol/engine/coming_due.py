@@ -1,6 +1,6 @@
 """What happens to an execution when a time has come that it waited for."""
 
-from greenroom.protocol.engine.asking import expire
+from greenroom.protocol.engine.asking import MOVING, expire
 from greenroom.protocol.engine.draft import Draft, parked
 from greenroom.protocol.engine.due import budget_ends_at, due_at, is_due, overdue, token_due
 from greenroom.protocol.engine.going_on import awake, go_on
@@ -10,7 +10,7 @@ from greenroom.protocol.engine.retry import rerun
 from greenroom.protocol.engine.spending import breach, used_up
 from greenroom.protocol.engine.ticks import Due
 from greenroom.protocol.engine.transition import StopNode, Transition
-from greenroom.protocol.engine.walk import hold_lost
+from greenroom.protocol.engine.walk import expire_branches, hold_lost
 from greenroom.protocol.execution import ExecutionState, Phase, Status
 from greenroom.protocol.patch import Cause
 
@@ -29,12 +29,15 @@ def come_due(plan: Plan, state: ExecutionState, tick: Due, now: float) -> Transi
     if ends_at is not None and is_due(ends_at, now):
         return _budget_ends(draft)
     cause = Cause(tick="due")
-    if state.questions and state.status is Status.WAITING:
-        expire(draft, permit=tick.permit)
+    permit = tick.permit and state.status is not Status.QUEUED  # who queues has a place in the line
+    if state.questions and state.status in MOVING:
+        expire(draft, permit=permit)
     for token_id, token in state.tokens.items():
         due = token_due(token)
-        if due is None or not is_due(due, now):
+        if due is None or not is_due(due, now) or token_id in draft.tokens:
             continue
+        if draft.over:
+            break
         if token.node not in plan.nodes:
             hold_lost(draft, token_id, token)
             break
@@ -42,22 +45,28 @@ def come_due(plan: Plan, state: ExecutionState, tick: Due, now: float) -> Transi
             draft.commands.append(StopNode(token_id))
             cause = run_out_of_time(draft, token_id, token, cause.tick)
         elif token.phase is Phase.SLEEPING and token.ended is not None:
-            go_on(draft, token_id, awake(token), token.ended, {}, permit=tick.permit)
-        elif tick.permit:
+            go_on(draft, token_id, awake(token), token.ended, {}, permit=permit)
+        elif permit:
             draft.start()
             draft.dispatch(token_id, rerun(token, conflicts=token.conflicts))
         else:
             draft.queue(token_id, parked(token))
+    if draft.parallel is not None:
+        expire_branches(draft, permit=permit)
     return draft.finish(cause)
 
 
 def _budget_ends(draft: Draft) -> Transition:
     """The time of the budget is used up while a node runs, or a short backoff passes."""
-    token_id, token = next(iter(draft.state.tokens.items()))
-    if token.node not in draft.plan.nodes:
-        hold_lost(draft, token_id, token)
-    else:
-        spent = used_up(draft)
-        assert spent is not None, "its time has come"
-        breach(draft, token_id, token, spent)
-    return draft.finish(Cause(tick="due", node=token.node))
+    node = ""
+    for token_id, token in draft.state.tokens.items():
+        if draft.over or token.phase not in (Phase.RUNNING, Phase.BACKOFF):
+            continue
+        node = node or token.node
+        if token.node not in draft.plan.nodes:
+            hold_lost(draft, token_id, token)
+        else:
+            spent = used_up(draft)
+            assert spent is not None, "its time has come"
+            breach(draft, token_id, token, spent)
+    return draft.finish(Cause(tick="due", node=node))

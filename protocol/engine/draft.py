@@ -5,14 +5,15 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.protocol.budget import counts_time
-from greenroom.protocol.codec import encode
 from greenroom.protocol.effects import EffectRecord
-from greenroom.protocol.engine.plan import Plan, PlanNode
+from greenroom.protocol.engine.branch_draft import BranchDraft
+from greenroom.protocol.engine.collected import Collected
+from greenroom.protocol.engine.plan import Plan
+from greenroom.protocol.engine.standing import keep_time, standing, wakes_at
 from greenroom.protocol.engine.text import bounded_text
 from greenroom.protocol.engine.transition import Command, Finish, RunNode, StopNode, Transition
-from greenroom.protocol.events import EventBody, EventType, Reference
+from greenroom.protocol.events import EventType
 from greenroom.protocol.execution import TERMINAL, Accepted, ExecutionState, Phase, Status, Token
-from greenroom.protocol.limits import EVENT_DATA_BYTES_MAX
 from greenroom.protocol.patch import Cause, Patch
 from greenroom.protocol.questions import (
     Closing,
@@ -24,6 +25,7 @@ from greenroom.protocol.questions import (
 )
 
 NONE: Final = msgspec.Raw(b"\xc0")  # an encoded None
+PAUSE_NODE: Final = "the graph pauses after this node"
 
 # Plain strings: the encoder writes them faster than enum members.
 _STARTED: Final = EventType.EXECUTION_STARTED.value
@@ -40,14 +42,14 @@ _ENDS: Final = {
     Status.HELD: EventType.EXECUTION_HELD.value,
 }
 _PAUSED: Final = EventType.EXECUTION_PAUSED.value
+_MOVING: Final = frozenset({Status.QUEUED, Status.RUNNING, Status.WAITING})
 _QUESTION_CLOSED: Final = EventType.QUESTION_CLOSED.value
 
 
-class Draft:
+class Draft(Collected):
     """Collects one transition. Lives for one call of `advance`, in its thread."""
 
     __slots__ = (
-        "accepted",
         "active_from_zero",
         "active_unknown",
         "budget",
@@ -56,43 +58,32 @@ class Draft:
         "commands",
         "effects",
         "error",
-        "events",
-        "failures",
         "inbox",
-        "latency_ms",
-        "memory",
         "node_runs",
-        "now",
+        "notice",
+        "over",
+        "passed",
         "path",
-        "plan",
         "question_changes",
         "questions",
-        "retries",
         "run",
         "started_at",
-        "state",
         "status",
-        "steps",
         "tokens",
         "violated",
         "visits",
     )
 
     def __init__(self, plan: Plan, state: ExecutionState, now: float) -> None:
-        self.plan = plan
-        self.state = state
-        self.accepted: Accepted = state.accepted
-        self.now = now
+        super().__init__(plan, state, now)
         self.status = state.status
+        self.over = False  # it has ended, or stands still
+        self.passed = 0  # nodes that were passed without a run
+        self.notice: dict[Status, str] = {}  # for what a token waits -> its node
         self.tokens: dict[int, Token | None] = {}
-        self.memory: dict[str, msgspec.Raw] = {}
         self.visits: dict[str, int] = {}
         self.path: list[str] = []
         self.effects: dict[int, dict[str, EffectRecord | None]] = {}
-        self.steps = 0
-        self.retries = 0
-        self.failures: dict[str, int] = {}
-        self.latency_ms = 0
         self.budget = state.budget
         self.node_runs = 0
         self.error: str | None = None
@@ -104,75 +95,9 @@ class Draft:
         self.active_from_zero = False
         self.active_unknown = False
         self.commands: list[Command] = []
-        self.events: list[EventBody] = []
         self.questions: dict[int, OpenQuestion | None] = {}
         self.inbox: dict[int, Injected | None] = {}
         self.question_changes: list[QuestionChange] = []
-
-    def read(self, key: str) -> msgspec.Raw | None:
-        """Return the encoded value of `key` in memory as this transition leaves it."""
-        found = self.memory.get(key)
-        return found if found is not None else self.state.memory.get(key)
-
-    def all_memory(self) -> dict[str, msgspec.Raw]:
-        """Return the whole memory as this transition leaves it."""
-        if not self.memory:
-            return self.state.memory
-        return {**self.state.memory, **self.memory}
-
-    def event(self, kind: str, node: str | None = None, data: dict[str, Any] | None = None) -> None:
-        """Add an event; `data` must be small."""
-        accepted = self.accepted
-        self.events.append(
-            EventBody(
-                type=kind,
-                at=self.now,
-                stream=accepted.entry_point,
-                execution=accepted.execution_id,
-                node=node,
-                correlation=accepted.correlation_id,
-                data=None if data is None else msgspec.Raw(encode(data)),
-                hops=accepted.hops,
-            )
-        )
-
-    def metrics(self) -> dict[str, int]:
-        """`constraints.METRICS` of the execution, as this transition leaves it."""
-        state = self.state
-        return {
-            "steps": state.steps + self.steps,
-            "latency_ms": state.latency_ms + self.latency_ms,
-            "retries": state.retries + self.retries,
-            "failures": sum(state.retry_details.values()) + sum(self.failures.values()),
-            "run": state.run,
-        }
-
-    def event_of_memory(
-        self, kind: str, name: str, beside: dict[str, dict[str, int]] | None = None
-    ) -> None:
-        """Add an event with the whole memory as its data under `name`, or a reference when that is
-        too large; what is `beside` it is small.
-        """
-        accepted = self.accepted
-        memory = self.all_memory()
-        data = reference = None
-        if sum(map(len, memory.values())) <= EVENT_DATA_BYTES_MAX:
-            data = msgspec.Raw(encode({name: memory, **(beside or {})}))
-        if data is None or len(data) > EVENT_DATA_BYTES_MAX:
-            data = None if beside is None else msgspec.Raw(encode(beside))
-            reference = Reference(name, len(encode(memory)))
-        self.events.append(
-            EventBody(
-                type=kind,
-                at=self.now,
-                stream=accepted.entry_point,
-                execution=accepted.execution_id,
-                correlation=accepted.correlation_id,
-                data=data,
-                reference=reference,
-                hops=accepted.hops,
-            )
-        )
 
     def start(self) -> None:
         """Set the execution running; the first time, say so with its input."""
@@ -184,21 +109,42 @@ class Draft:
     def queue(self, token_id: int, token: Token) -> None:
         """Let the token wait for a permit."""
         self.tokens[token_id] = token
-        self.status = Status.QUEUED
-        self.event(_QUEUED, token.node)
+        self._stand(Status.QUEUED, token.node)
 
     def wait(self, node: str, until: float | None) -> None:
-        """Let the execution wait without a permit, for a time or for people; its token says for
-        what.
-        """
-        self.status = Status.WAITING
-        self.event(_WAITING, node, {"until": until})
+        """Let the token wait without a permit, for a time or for people; it says for what."""
+        self._stand(Status.WAITING, node, until)
+
+    def _stand(self, status: Status, node: str, until: float | None = None) -> None:
+        if self.parallel is not None:  # how the execution stands is known when all is decided
+            self.notice[status] = node
+            return
+        self.status = status
+        self._tell_stand(status, node, until)
+
+    def _tell_stand(self, status: Status, node: str, until: float | None) -> None:
+        if status is Status.QUEUED:
+            self.event(_QUEUED, node)
+        else:
+            self.event(_WAITING, node, {"until": until})
+
+    def remove(self, token_id: int) -> None:
+        """Take a token away."""
+        if token_id in self.state.tokens:
+            self.tokens[token_id] = None
+        else:
+            self.tokens.pop(token_id, None)
 
     def move(self, old_id: int, new_id: int, token: Token) -> None:
-        """Replace the token `old_id`, if it was there before, by `token` under `new_id`."""
-        if old_id != new_id and old_id in self.state.tokens:
-            self.tokens[old_id] = None
+        """Replace the token `old_id`, if there is one, by `token` under `new_id`."""
+        if old_id != new_id:
+            self.remove(old_id)
         self.tokens[new_id] = token
+
+    def standing_tokens(self) -> dict[int, Token]:
+        """Every token, as the transition stands."""
+        merged = {**self.state.tokens, **self.tokens}
+        return {number: one for number, one in merged.items() if one is not None}
 
     def dispatch(self, token_id: int, token: Token) -> None:
         """Run the token's node once this transition is committed; with no time at all it never
@@ -214,18 +160,9 @@ class Draft:
         data = {"visit": token.visit, "attempt": token.attempt}
         self.event(_NODE_STARTED, token.node, data)
 
-    def node_completed(self, node: PlanNode, visit: int, attempt: int, latency_ms: int) -> None:
-        """Note the end of a node run, or that a router was passed."""
-        data = {"visit": visit, "attempt": attempt, "latency_ms": latency_ms}
-        self.event(_NODE_COMPLETED, node.id, data)
-
-    def router_passed(self, node: PlanNode, visit: int) -> None:
-        """Note a router that needed no run of its own."""
-        self.event(_NODE_STARTED, node.id, {"visit": visit, "attempt": 1})
-        self.node_completed(node, visit, 1, 0)
-
     def complete(self) -> None:
         """End with success; no token is left."""
+        self.over = True
         for token_id in (*self.state.tokens, *self.tokens):
             self.tokens[token_id] = None
         self.status = Status.COMPLETED
@@ -238,14 +175,16 @@ class Draft:
         it stopped.
         """
         self._park_all(keep_sleep=status is Status.HELD)
+        self.over = True
         text = bounded_text(error)
         self.status = status
         self.error = text
         self.event(_ENDS[status], None, {"error": text})
         self.commands.append(Finish(status))
 
-    def pause(self, node: str, reason: str) -> None:
+    def pause(self, node: str | None, reason: str) -> None:
         """Stand still until someone resumes it. A node that runs is stopped, unfinished."""
+        self.over = True
         self._park_all(keep_sleep=True)
         self.status = Status.PAUSED
         self.event(_PAUSED, node, {"reason": bounded_text(reason)})
@@ -254,6 +193,10 @@ class Draft:
     def awaits_answers(self, token_id: int) -> bool:
         """Say whether a question of the token is open, as the transition stands."""
         return any(one.token == token_id for one in self._open_questions().values())
+
+    def asks_for_budget(self) -> bool:
+        """Say whether a question for more budget is open, as the transition stands."""
+        return any(one.budget is not None for one in self._open_questions().values())
 
     def close_question(self, number: int, closing: Closing) -> None:
         """Close an open question."""
@@ -274,9 +217,7 @@ class Draft:
             self.event(_QUESTION_CLOSED, None, {"question_id": name})
 
     def _park_all(self, *, keep_sleep: bool) -> None:
-        for token_id, token in {**self.state.tokens, **self.tokens}.items():
-            if token is None:
-                continue
+        for token_id, token in self.standing_tokens().items():
             at_rest = self.stop_run(token_id, token)
             if keep_sleep and token.ended is not None:
                 at_rest = msgspec.structs.replace(at_rest, due=token.due)
@@ -284,8 +225,15 @@ class Draft:
 
     def stop_run(self, token_id: int, token: Token) -> Token:
         """Stop the token's node, unfinished, if it runs; return the token at rest."""
-        if token.phase is Phase.RUNNING and token_id not in self.tokens:
+        before = self.state.tokens.get(token_id)
+        if before is not None and before.phase is Phase.RUNNING and token_id not in self.tokens:
             self.commands.append(StopNode(token_id))
+        elif token.phase is Phase.RUNNING:  # it was to begin after this transition
+            self.commands = [
+                one
+                for one in self.commands
+                if not isinstance(one, RunNode) or one.token_id != token_id
+            ]
         return parked(token)
 
     def ran_s(self) -> float:
@@ -305,6 +253,8 @@ class Draft:
             found["inbox"] = self.inbox
         if self.violated is not None:
             found["violated"] = self.violated
+        if self.parallel is not None:
+            found["branching"] = self.parallel.patch()
         if budget is not None:
             found.update(node_runs=self.node_runs, wall_s=self.ran_s())
             if budget is not state.budget:
@@ -315,14 +265,34 @@ class Draft:
             found["active_at"] = self.now if self.status is Status.RUNNING else None
         return found
 
+    def _settle(self, branches: BranchDraft) -> None:
+        """With several tokens: say how the execution stands, and how long its branches ran."""
+        tokens = self.standing_tokens()
+        if not self.over and (self.state.status in _MOVING or self.run is not None):
+            status = standing(tokens.values(), self.now)
+            first = next(iter(tokens.values())).node
+            if status is Status.PAUSED:
+                self.pause(self.notice.get(status, first), PAUSE_NODE)
+                tokens = self.standing_tokens()
+            else:
+                self.status = status
+                if status is not Status.RUNNING and (
+                    status in self.notice or status is not self.state.status
+                ):
+                    node = self.notice.get(status, first)
+                    self._tell_stand(status, node, wakes_at(tokens.values()))
+        keep_time(branches, tokens, self.now, unobserved=self.active_unknown)
+
     def finish(self, cause: Cause, accepted: Accepted | None = None) -> Transition:
         """Return what was collected."""
         state = self.state
+        if self.parallel is not None:
+            self._settle(self.parallel)
         status = self.status
         # A resumed execution may end at once as it had ended before: that is an end of its own.
         began = accepted is not None or self.run is not None
         changed = began or status is not state.status
-        if state.questions and status in TERMINAL:
+        if (state.questions or self.questions) and status in TERMINAL:
             self.close_questions()
         # Python builds a dict for a call with more than 15 keywords, which would cost every step
         # three times as much as the rest of this.
@@ -355,5 +325,7 @@ class Draft:
 
 
 def parked(token: Token) -> Token:
-    """Return the token at rest, all its counters kept."""
+    """Return the token at rest, all its counters kept; one whose branch has failed stays so."""
+    if token.phase is Phase.FAILED:
+        return token
     return msgspec.structs.replace(token, phase=Phase.READY, due=None)

@@ -12,13 +12,14 @@ import msgspec
 
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.due import overdue
+from greenroom.protocol.engine.joining import reopen
 from greenroom.protocol.engine.pausing import let_go
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.rewinding import ask_again, at_rest
 from greenroom.protocol.engine.ticks import Fork
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.events import EventType
-from greenroom.protocol.execution import Status
+from greenroom.protocol.execution import Phase, Status
 from greenroom.protocol.patch import Cause
 
 _FORKED: Final = EventType.EXECUTION_FORKED.value
@@ -50,7 +51,11 @@ def fork(plan: Plan, tick: Fork, now: float) -> Transition:
         draft.stop(Status.TIMED_OUT, error)
     else:
         ask_again(draft, tick.asked)
-        for token_id, token in resting.items():
+        if tick.failed:
+            reopen(draft)
+        for token_id, token in draft.standing_tokens().items():
+            if draft.over or token.phase is Phase.FAILED:
+                continue
             let_go(draft, token_id, token, tick.memory, forgiven=True)
     made = draft.finish(Cause(tick="fork"), base.accepted)
     patch = msgspec.structs.replace(made.patch, tokens={**resting, **made.patch.tokens})

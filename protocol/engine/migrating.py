@@ -107,6 +107,11 @@ def migrate(plan: Plan, state: ExecutionState, tick: Migrate, now: float) -> Tra
                 for number, one in state.questions.items()
                 if one.token == token_id
             ]
+    if draft.parallel is not None:
+        for fan_id, fan in draft.parallel.open_fans().items():
+            renamed = fan.renamed(tick.nodes)
+            if renamed != fan:
+                draft.parallel.fans[fan_id] = renamed
     for number, kept in state.inbox.items():
         if tick.nodes.get(kept.node, kept.node) != kept.node:
             draft.inbox[number] = msgspec.structs.replace(kept, node=tick.nodes[kept.node])

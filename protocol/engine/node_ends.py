@@ -9,17 +9,19 @@ from greenroom.protocol.engine.asking import ask
 from greenroom.protocol.engine.checking import check_constraints
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.due import is_due
+from greenroom.protocol.engine.fanning import ended
 from greenroom.protocol.engine.going_on import sleep
+from greenroom.protocol.engine.joining import pause_after
 from greenroom.protocol.engine.outputs import output_fault
 from greenroom.protocol.engine.plan import Plan, PlanNode
 from greenroom.protocol.engine.retry import backoff_s, may_retry, note_failure, rerun, retry
-from greenroom.protocol.engine.routing import choose, route_label
+from greenroom.protocol.engine.routing import route_label
 from greenroom.protocol.engine.spending import breach, used_up
 from greenroom.protocol.engine.text import bounded_text
 from greenroom.protocol.engine.ticks import Conflicted, NodeErrored, NodeSucceeded, Progressed
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.engine.unknown_effects import ask_about_effects
-from greenroom.protocol.engine.walk import PAUSE_NODE, ended, enter, hold_lost, leave
+from greenroom.protocol.engine.walk import end_branch, fail_node, hold_lost, leave_node
 from greenroom.protocol.errors import InvalidValue, StateConflict
 from greenroom.protocol.events import EventType
 from greenroom.protocol.execution import ExecutionState, Phase, Status, Token
@@ -65,6 +67,7 @@ def node_succeeded(
     if token is None:
         return None
     draft = Draft(plan, state, now)
+    draft.branch = token.branch
     cause = Cause(tick="node_succeeded", node=token.node, visit=token.visit, attempt=token.attempt)
     node = plan.nodes.get(token.node)
     if node is None:
@@ -79,7 +82,7 @@ def node_succeeded(
         return draft.finish(msgspec.structs.replace(cause, error=fault))
     draft.closed = True
     draft.node_runs = 1
-    draft.memory = dict(tick.outputs)
+    draft.write(tick.outputs)
     draft.node_completed(node, token.visit, token.attempt, tick.latency_ms)
     until = tick.sleep_until
     if until is not None and is_due(until, now):
@@ -94,24 +97,20 @@ def node_succeeded(
         return draft.finish(cause)
     if node.pause:
         here = ended(token, tick.outputs, tick.route)
-        draft.tokens[tick.token_id] = msgspec.structs.replace(here, due=until)
-        draft.pause(node.id, PAUSE_NODE)
+        pause_after(draft, tick.token_id, msgspec.structs.replace(here, due=until))
         return draft.finish(cause)
     if until is not None:
         sleep(draft, tick.token_id, ended(token, tick.outputs, tick.route), until)
         return draft.finish(cause)
     if node.terminal:
-        draft.complete()
+        end_branch(draft, tick.token_id)
         return draft.finish(cause)
     label = tick.route
     if not node.routes:
         label = None
     elif label is None:
         label = route_label(draft, node, tick.outputs, succeeded=True)
-    own = tick.token_id
-    way = leave(draft, own, own, token, tick.outputs, label=label)
-    if way is not None:
-        enter(draft, own, way.target, way.output, succeeded=True)
+    leave_node(draft, tick.token_id, token, tick.outputs, label=label)
     return draft.finish(cause)
 
 
@@ -123,6 +122,7 @@ def node_errored(
     if token is None:
         return None
     draft = Draft(plan, state, now)
+    draft.branch = token.branch
     node = plan.nodes.get(token.node)
     if node is None:
         hold_lost(draft, tick.token_id, token)
@@ -152,6 +152,7 @@ def conflicted(
     if token is None:
         return None
     draft = Draft(plan, state, now)
+    draft.branch = token.branch
     shown = [bounded_text(key, _CONFLICT_KEY_CHARS) for key in tick.keys[:_CONFLICT_KEYS_SHOWN]]
     data = {"visit": token.visit, "attempt": token.attempt, "keys": shown}
     draft.event(_STATE_CONFLICT, token.node, data)
@@ -181,6 +182,7 @@ def run_out_of_time(draft: Draft, token_id: int, token: Token, tick: str) -> Cau
 
     A function that cannot be stopped may still run: only who says so gets another run beside it.
     """
+    draft.branch = token.branch
     node = draft.plan.nodes[token.node]
     error = f"it timed out after {node.spec.timeout_s:g} s"
     draft.latency_ms = int((node.spec.timeout_s or 0) * 1000)
@@ -213,7 +215,7 @@ def _fail(
     again = may_retry(node, failures, error_types, retryable)
     kind = error_types[0] if error_types else ""
     draft.node_runs = 1
-    spent = used_up(draft) if again else None
+    spent = used_up(draft, token_id) if again else None
     note_failure(draft, token, error, kind, will_retry=again and spent is None)
     broken_rule = check_constraints(draft, node.id, None) if draft.plan.constraints else None
     if broken_rule is not None:
@@ -227,11 +229,6 @@ def _fail(
     if again:
         retry(draft, token_id, failed, backoff_s(node, draft.accepted.execution_id, failed))
         return
-    draft.tokens[token_id] = failed
     output = {"error": msgspec.Raw(encode(error))}
-    way, broken = choose(draft, node, output, succeeded=False, label=None)
-    if way is not None:
-        enter(draft, token_id, way.target, way.output, succeeded=False)
-        return
     text = f"Node '{node.name}' failed after {failures} attempts: {error}"
-    draft.stop(Status.FAILED, text if broken is None else f"{text} ({broken})")
+    fail_node(draft, token_id, failed, output, text)

@@ -6,13 +6,14 @@ import msgspec
 
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.going_on import go_on_or_wait
+from greenroom.protocol.engine.joining import reopen
 from greenroom.protocol.engine.opening import await_answers
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.spending import renew
 from greenroom.protocol.engine.ticks import Pause, Resume
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.events import EventType
-from greenroom.protocol.execution import ExecutionState, Status, Token
+from greenroom.protocol.execution import ExecutionState, Phase, Status, Token
 from greenroom.protocol.patch import Cause
 
 PAUSABLE: Final = frozenset({Status.QUEUED, Status.RUNNING, Status.WAITING})
@@ -26,7 +27,8 @@ def pause(plan: Plan, state: ExecutionState, tick: Pause, now: float) -> Transit
     if state.status not in PAUSABLE:
         return None
     draft = Draft(plan, state, now)
-    node = next(iter(state.tokens.values())).node
+    nodes = {token.node for token in state.tokens.values()}
+    node = nodes.pop() if len(nodes) == 1 else None
     draft.pause(node, tick.reason)
     return draft.finish(Cause(tick="pause", node=node))
 
@@ -34,7 +36,8 @@ def pause(plan: Plan, state: ExecutionState, tick: Pause, now: float) -> Transit
 def resume(plan: Plan, state: ExecutionState, tick: Resume, now: float) -> Transition | None:
     """Take up what is paused, failed, exhausted or held, with `tick.memory` over its memory.
 
-    None for everything else, and while the graph has not the node at which it stands. A node that
+    None for everything else, while the graph has not the node at which it stands, and when its
+    branches had all come to their ends and could not be joined. A node that
     had not ended runs again in its visit, its attempts counted on, when what was asked about its
     effects is answered; a failure or a hold is forgiven:
     `failures`, `crashes` and the time that it has run start from 0. From a node that had ended the
@@ -51,6 +54,10 @@ def resume(plan: Plan, state: ExecutionState, tick: Resume, now: float) -> Trans
     draft.active_from_zero = forgiven
     if tick.budget is not None:
         renew(draft, tick.budget)
+    if state.status is Status.FAILED:
+        reopen(draft)
+        if all(token.phase is Phase.FAILED for token in draft.standing_tokens().values()):
+            return None  # every branch had come to its end, and they could not be joined
     take_up(draft, tick.memory, {"was": state.status.value}, forgiven=forgiven)
     return draft.finish(Cause(tick="resume"))
 
@@ -64,7 +71,9 @@ def take_up(
     draft.run = draft.state.run + 1
     draft.clear_error = True
     draft.memory = dict(memory)
-    for token_id, token in draft.state.tokens.items():
+    for token_id, token in draft.standing_tokens().items():
+        if draft.over or token.phase is Phase.FAILED:
+            continue
         draft.event(_RESUMED, token.node, {"run": draft.run, **data})
         let_go(draft, token_id, token, memory, forgiven=forgiven)
 

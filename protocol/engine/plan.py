@@ -1,7 +1,7 @@
 """The graph, compiled once into what the engine looks up on every step."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Final
@@ -10,9 +10,11 @@ import msgspec
 
 from greenroom.protocol.engine.conditions import Condition, compile_condition
 from greenroom.protocol.engine.constraints import PlanConstraint, compile_constraints
+from greenroom.protocol.engine.joins import Ways, joins, ways_of
 from greenroom.protocol.errors import NodeNotFound, UnsupportedSetting
 from greenroom.protocol.goal import Constraint
 from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
+from greenroom.protocol.parallel import PARALLEL_DEFAULT, MapSpec, ParallelExecutionConfig
 
 _DIGEST_BYTES: Final = 8
 _encoder: Final = msgspec.msgpack.Encoder(order="deterministic")
@@ -22,10 +24,12 @@ KeyMapping = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class PlanEdge:
-    """One outgoing edge: taken when the flag of the source's outcome is set and `condition`, if
-    any, holds.
+    """One outgoing edge: it may be taken when the flag of the source's outcome is set and
+    `condition`, if any, holds. Of the `conditional` ones those of the highest priority are;
+    `otherwise` is for when no other may be.
 
     `mapping` holds (key for the target, key of the source's output) pairs; empty means no mapping.
+    With `map` the target runs for each element of a list, up to the node `until`.
     """
 
     id: str
@@ -34,6 +38,11 @@ class PlanEdge:
     after_failure: bool
     condition: Condition | None
     mapping: KeyMapping
+    priority: int = 0
+    conditional: bool = False
+    otherwise: bool = False
+    map: MapSpec | None = None
+    until: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,8 @@ class PlanNode:
     stands still once the node has ended; `resume_at` is where it goes on then, None for the node's
     own edges. `required` are the declared output keys that may not be missing or blank.
     `mapping_to` is the mapping that a jump by `routes` applies: that of the first edge to the same
-    target, if there is one.
+    target, if there is one. When several edges are taken their branches meet at `join`, None for at
+    their ends. `inside` is the entry node of a graph within the graph.
     """
 
     id: str
@@ -62,6 +72,9 @@ class PlanNode:
     visits_max: int  # 0 means no limit
     routes: Mapping[str, str]
     mapping_to: Mapping[str, KeyMapping]
+    parallel: ParallelExecutionConfig = PARALLEL_DEFAULT
+    join: str | None = None
+    inside: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +105,19 @@ def compile_plan(
     """
     ids = {node.id for node in graph.nodes}
     leaving: dict[str, list[PlanEdge]] = {one: [] for one in ids}
+    ways = ways_of(graph) if any(edge.map is not None for edge in graph.edges) else None
     for edge in sorted(graph.edges, key=lambda one: -one.priority):
         if edge.source not in ids or edge.target not in ids:
             raise NodeNotFound(
                 f"edge {edge.id!r} joins {edge.source!r} and {edge.target!r}: not both are nodes"
             )
-        leaving[edge.source].append(_compile_edge(edge))
+        leaving[edge.source].append(_compile_edge(edge, ways))
+    meeting = joins(graph)
     nodes = {
-        node.id: _compile_node(node, tuple(leaving[node.id]), graph, ids, blocking)
+        node.id: replace(
+            _compile_node(node, tuple(leaving[node.id]), graph, ids, blocking),
+            join=meeting.get(node.id),
+        )
         for node in graph.nodes
     }
     constraints = compile_constraints(rules)
@@ -113,20 +131,28 @@ def compile_plan(
     )
 
 
-def _compile_edge(edge: EdgeSpec) -> PlanEdge:
+def _compile_edge(edge: EdgeSpec, ways: Ways | None) -> PlanEdge:
     kind = edge.kind
     if kind is EdgeCondition.LLM_DECIDE:
         raise UnsupportedSetting("condition='llm_decide'", f"edge {edge.id!r}")
     condition = None
     if kind is EdgeCondition.CONDITIONAL and edge.condition_expr and edge.condition_expr.strip():
         condition = compile_condition(edge.condition_expr)
+    until = None if edge.map is None else edge.map.until
+    if edge.map is not None and until is None and ways is not None:
+        until = ways.join_after(edge.target)
     return PlanEdge(
         id=edge.id,
         target=edge.target,
         after_success=kind is not EdgeCondition.ON_FAILURE,
-        after_failure=kind is not EdgeCondition.ON_SUCCESS,
+        after_failure=kind not in (EdgeCondition.ON_SUCCESS, EdgeCondition.OTHERWISE),
         condition=condition,
         mapping=tuple(edge.input_mapping.items()),
+        priority=edge.priority,
+        conditional=kind is EdgeCondition.CONDITIONAL,
+        otherwise=kind is EdgeCondition.OTHERWISE,
+        map=edge.map,
+        until=until,
     )
 
 
@@ -162,6 +188,7 @@ def _compile_node(
         visits_max=node.max_node_visits,
         routes=MappingProxyType(dict(node.routes)),
         mapping_to=MappingProxyType(mapping_to),
+        parallel=graph.parallel if node.parallel is None else node.parallel,
     )
 
 
@@ -195,18 +222,26 @@ def _digest(graph: GraphSpec, constraints: Sequence[PlanConstraint]) -> bytes:
                 node.max_node_visits,
                 node.timeout_s,
                 [node.no_retry_on, node.backoff_jitter],
+                *([] if node.parallel is None else [node.parallel]),
             ]
             for node in graph.nodes
         ),
         key=lambda row: str(row[0]),
     )
     edges = [
-        [edge.id, edge.source, edge.target, edge.kind, edge.condition_expr, edge.input_mapping]
+        [
+            *(edge.id, edge.source, edge.target, edge.kind, edge.condition_expr),
+            edge.input_mapping,
+            *([edge.priority] if edge.priority else []),
+            *([] if edge.map is None else [edge.map]),
+        ]
         for edge in sorted(graph.edges, key=lambda one: -one.priority)
     ]
     parts = [graph.id, graph.max_steps, sorted(graph.terminal_nodes), nodes, edges]
     if graph.pause_nodes:
         parts.append([[one, resume_node(graph, one)] for one in sorted(graph.pause_nodes)])
+    if graph.parallel != PARALLEL_DEFAULT:
+        parts.append(graph.parallel)
     if constraints:
         parts.append([[one.id, one.hard, one.check.expression] for one in constraints])
     canonical = _encoder.encode(parts)

@@ -73,6 +73,7 @@ def retry(draft: Draft, token_id: int, token: Token, wait_s: float) -> None:
         phase=Phase.BACKOFF,
         due=due,
         known_as=token.known_as,
+        branch=token.branch,
     )
     if wait_s >= BACKOFF_HELD_S_MAX:
         draft.wait(token.node, due)
@@ -89,4 +90,5 @@ def rerun(token: Token, *, conflicts: int) -> Token:
         conflicts=conflicts,
         phase=Phase.RUNNING,
         known_as=token.known_as,
+        branch=token.branch,
     )

@@ -12,13 +12,15 @@ from typing import Final
 
 import msgspec
 
+from greenroom.protocol.branches import Branching, BranchingPatch, resting
 from greenroom.protocol.engine.draft import Draft, parked
+from greenroom.protocol.engine.joining import reopen
 from greenroom.protocol.engine.opening import open_question
 from greenroom.protocol.engine.pausing import take_up
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.ticks import Rewind
 from greenroom.protocol.engine.transition import Transition
-from greenroom.protocol.execution import SETTLED, ExecutionState, Token
+from greenroom.protocol.execution import SETTLED, ExecutionState, Status, Token
 from greenroom.protocol.patch import Cause, Patch, Rewound
 from greenroom.protocol.questions import AskedQuestion, QuestionRecord
 
@@ -50,6 +52,7 @@ def rewind(plan: Plan, state: ExecutionState, tick: Rewind, now: float) -> Trans
         path=target.path,
         violated=target.violated,
         rewinds=state.rewinds + 1,
+        branching=_branching(state, target),
     )
     draft = Draft(plan, there, now)
     draft.active_from_zero = True
@@ -58,6 +61,8 @@ def rewind(plan: Plan, state: ExecutionState, tick: Rewind, now: float) -> Trans
     draft.close_questions()
     waited_for = [one for one in sorted(target.questions.items()) if one[1].to]
     ask_again(draft, [(ids[one.token], tick.asked[number]) for number, one in waited_for])
+    if target.status is Status.FAILED:
+        reopen(draft)
     data = {"was": state.status.value, "from_seq": target.seq}
     take_up(draft, tick.memory, data, forgiven=True)
     made = draft.finish(Cause(tick="rewind"))
@@ -83,6 +88,16 @@ def ask_again(draft: Draft, asked: Iterable[tuple[int, QuestionRecord]]) -> None
         open_question(draft, token_id, token, again)
 
 
+def _branching(state: ExecutionState, target: ExecutionState) -> Branching | None:
+    """What branched there; the numbers that were given since are not given again."""
+    if target.branching is None:
+        return state.branching and Branching(newest=state.branching.newest)
+    there = resting(target.branching)
+    if state.branching is not None:
+        there.newest = max(there.newest, state.branching.newest)
+    return there
+
+
 def at_rest(token: Token) -> Token:
     """As it would be paused: a sleep goes on, a backoff does not."""
     return msgspec.structs.replace(parked(token), due=token.due if token.ended else None)
@@ -92,6 +107,10 @@ def _way_back(state: ExecutionState, there: ExecutionState, made: Patch) -> Patc
     """Return `made`, the changes that follow `there`, with the changes that lead there."""
     kept = _common(state.path, there.path)
     tokens = {one: token for one, token in made.tokens.items() if token is not None}
+    branching = made.branching
+    if there.branching is not None and (there.branching.fans or state.branching is not None):
+        changes = branching or BranchingPatch()
+        branching = msgspec.structs.replace(changes, whole=there.branching)
     restored = {
         key: raw
         for key, raw in there.memory.items()
@@ -107,6 +126,7 @@ def _way_back(state: ExecutionState, there: ExecutionState, made: Patch) -> Patc
             node: count for node, count in there.visits.items() if state.visits.get(node) != count
         }
         | made.visits,
+        branching=branching,
         violated=there.violated if there.violated != state.violated else None,
         rewound=Rewound(
             kept=kept,

@@ -8,7 +8,7 @@ from greenroom.protocol.budget import Budget, BudgetPart, OnBreach, Spent
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.opening import await_answers, open_question
 from greenroom.protocol.engine.text import bounded_text
-from greenroom.protocol.execution import Status, Token
+from greenroom.protocol.execution import Phase, Status, Token
 from greenroom.protocol.limits import BUDGET_WALL_S_MAX, STEPS_MAX
 from greenroom.protocol.questions import AskedQuestion
 from greenroom.protocol.values import decode_value, encode_value
@@ -25,12 +25,23 @@ ANSWER_SCHEMAS: Final = {
 """JSON Schema of what a person may say who is asked for more, by part of the budget."""
 
 
-def used_up(draft: Draft) -> Spent | None:
-    """Say which part of the budget is used up, as the transition stands; None while none is."""
+def used_up(draft: Draft, token_id: int | None = None) -> Spent | None:
+    """Say which part of the budget is used up, as the transition stands; None while none is.
+
+    The runs of other tokens than `token_id` that are under way count as if they had ended; without
+    one none does.
+    """
     budget, state = draft.budget, draft.state
     if budget is None:
         return None
-    return budget.used_up(state.node_runs + draft.node_runs, state.wall_s + draft.ran_s())
+    runs = state.node_runs + draft.node_runs
+    if token_id is not None and draft.parallel is not None:
+        runs += sum(
+            token.phase is Phase.RUNNING
+            for one, token in draft.standing_tokens().items()
+            if one != token_id
+        )
+    return budget.used_up(runs, state.wall_s + draft.ran_s())
 
 
 def breach(draft: Draft, token_id: int, token: Token, spent: Spent) -> None:
@@ -45,16 +56,20 @@ def breach(draft: Draft, token_id: int, token: Token, spent: Spent) -> None:
             draft.error = text
         case OnBreach.ASK:
             at_rest = draft.stop_run(token_id, token)
-            open_question(draft, token_id, at_rest, _question(draft, draft.budget, token, spent))
+            if not draft.asks_for_budget():
+                question = _question(draft, draft.budget, token, spent)
+                open_question(draft, token_id, at_rest, question)
             await_answers(draft, token_id, at_rest)
         case _:
-            exhaust(draft, token.node)
+            draft.stop(Status.EXHAUSTED, _text(draft, token.node, spent))
 
 
-def exhaust(draft: Draft, node_id: str) -> None:
-    """End an execution that gets no more, at that node."""
-    spent = used_up(draft)
-    assert spent is not None, "it needs more"
+def exhaust(draft: Draft, part: BudgetPart, node_id: str) -> None:
+    """End an execution that gets no more of a part of its budget, at that node."""
+    budget = draft.budget
+    assert budget is not None, "it needs more"
+    text = f"its budget of {budget.limit_of(part)} {_UNITS[part]} is used up"
+    spent = used_up(draft) or Spent(part, text)
     draft.stop(Status.EXHAUSTED, _text(draft, node_id, spent))
 
 

@@ -26,9 +26,7 @@ class Accept(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Dispatch(msgspec.Struct, frozen=True, gc=False):
-    """A permit was granted to a ready token."""
-
-    token_id: int
+    """A permit was granted: everything of the execution that is ready goes on."""
 
 
 class Due(msgspec.Struct, frozen=True, gc=False):
@@ -157,13 +155,15 @@ class Rewind(msgspec.Struct, frozen=True, gc=False):
 class Fork(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A new execution that begins where another one stood. `base` is the state that its journal
     folds over (`beginnings.beginning`), and is only read; `memory` is new input. `asked` holds the
-    questions that were open there, each with the id of its token.
+    questions that were open there, each with the id of its token. `failed` says that it had failed
+    there, so that branches that had are to go on.
     """
 
     base: ExecutionState
     memory: dict[str, msgspec.Raw] = {}
     asked: tuple[tuple[int, QuestionRecord], ...] = ()
     budget: Budget | None = None  # in place of the one that there was
+    failed: bool = False
 
 
 class Hold(msgspec.Struct, frozen=True, gc=False):

@@ -1,6 +1,6 @@
 """Settings that are declared and have no behaviour yet: they are refused by name."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -59,27 +59,9 @@ def refuse_unsupported(
     """Raise the first error of `unsupported_settings`, if there is one."""
     for error in unsupported_settings(graph, entry_points, checkpoint_config, goal):
         raise error
-    for error in [] if graph is None else _parallel_not_available(graph):
-        raise error
-
-
-def _parallel_not_available(graph: GraphSpec) -> Iterator[UnsupportedSetting]:
-    """Until branches run side by side."""
-    for node in graph.nodes:
+    for node in () if graph is None else graph.nodes:
         if node.node_type == "subgraph":
-            yield UnsupportedSetting(f"node {node.id!r}: node_type 'subgraph'")
-    sure: dict[str, str] = {}
-    for edge in graph.edges:
-        where = f"edge {edge.id!r}: "
-        if edge.map is not None:
-            yield UnsupportedSetting(f"{where}map")
-        if edge.kind is EdgeCondition.OTHERWISE:
-            yield UnsupportedSetting(f"{where}condition 'otherwise'")
-        if edge.kind in (EdgeCondition.ALWAYS, EdgeCondition.ON_SUCCESS):
-            other = sure.setdefault(edge.source, edge.id)
-            if other != edge.id:
-                name = f"{where}ParallelNotAvailable: to be taken beside edge {other!r}"
-                yield UnsupportedSetting(name, "make one of them conditional")
+            raise UnsupportedSetting(f"node {node.id!r}: node_type 'subgraph'")
 
 
 def _unsupported_in(level: Level) -> list[UnsupportedSetting]:

@@ -84,9 +84,12 @@ class Differences:
 
 def named_nodes(state: ExecutionState) -> list[str]:
     """Return the nodes at which a session stands: those of its tokens, whatever they wait for, and
-    so those that have asked, sleep, or are to be tried again.
+    so those that have asked, sleep, or are to be tried again; and where its branches join.
     """
-    return list(dict.fromkeys(token.node for token in state.tokens.values()))
+    found = [token.node for token in state.tokens.values()]
+    if state.branching is not None:
+        found += [node for fan in state.branching.fans.values() for node in fan.needs()]
+    return list(dict.fromkeys(found))
 
 
 def differences(old: PlanVersion | None, plan: Plan, known: Known) -> Differences:

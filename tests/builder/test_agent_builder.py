@@ -73,7 +73,7 @@ def triage() -> Agent:
 
 
 def test_the_graph_equals_the_one_written_by_hand() -> None:
-    """Every field, in the order of declaration; conditional ways go before unconditional ones."""
+    """Every field; `then` comes first, and gives way to a condition."""
     written = GraphSpec(
         id="triage",
         goal_id="triage",
@@ -100,23 +100,23 @@ def test_the_graph_equals_the_one_written_by_hand() -> None:
         ],
         edges=[
             EdgeSpec(
-                id="classify-ask-2",
-                source="classify",
-                target="ask",
-                condition=EdgeCondition.CONDITIONAL,
-                condition_expr="output.get('confidence', 1) < 0.5",
-            ),
-            EdgeSpec(
                 id="classify-route",
                 source="classify",
                 target="route",
-                condition=EdgeCondition.ON_SUCCESS,
+                condition=EdgeCondition.OTHERWISE,
             ),
             EdgeSpec(
                 id="classify-ask",
                 source="classify",
                 target="ask",
                 condition=EdgeCondition.ON_FAILURE,
+            ),
+            EdgeSpec(
+                id="classify-ask-2",
+                source="classify",
+                target="ask",
+                condition=EdgeCondition.CONDITIONAL,
+                condition_expr="output.get('confidence', 1) < 0.5",
             ),
         ],
     )

@@ -6,8 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from greenroom.protocol.budget import Budget
+from greenroom.protocol.branches import Branching, BranchStatus
+from greenroom.protocol.budget import Budget, counts_time
 from greenroom.protocol.codec import decode_record, encode
+from greenroom.protocol.effects import EffectOutcome
 from greenroom.protocol.engine.advance import advance
 from greenroom.protocol.engine.due import due_at, stored_due, timer_move
 from greenroom.protocol.engine.plan import compile_plan
@@ -15,11 +17,13 @@ from greenroom.protocol.engine.result import ExecutionResult, result_of
 from greenroom.protocol.engine.ticks import Accept, Dispatch, Due, NodeErrored, NodeSucceeded, Tick
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.events import EventBody
-from greenroom.protocol.execution import Accepted, ExecutionState, Token
+from greenroom.protocol.execution import TERMINAL, Accepted, ExecutionState, Phase, Status, Token
 from greenroom.protocol.goal import Constraint
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.patch import JournalRecord, apply
 from greenroom.protocol.values import decode_value, encode_value
+
+_RESTING = {Status.HELD, Status.PAUSED}
 
 
 class Run:
@@ -150,7 +154,7 @@ class Run:
 
     def dispatch(self) -> Transition:
         """Give the queued token its permit."""
-        transition = self.tick(Dispatch(self.token_id))
+        transition = self.tick(Dispatch())
         assert transition is not None
         return transition
 
@@ -238,3 +242,109 @@ def start() -> Callable[..., Run]:
 def run_class() -> type[Run]:
     """The driver itself, for properties, which build their own graphs."""
     return Run
+
+
+@pytest.fixture(scope="session")
+def fits() -> Callable[[Run], None]:
+    """Checks the state of a run: nothing in it is stuck or contradicts itself."""
+    return check_fit
+
+
+def check_fit(run: Run) -> None:
+    """Statuses, phases, branches and questions belong together: nothing is ever stuck."""
+    state = run.known
+    tokens = [token for token in state.tokens.values() if token.phase is not Phase.FAILED]
+    phases = {token.phase for token in tokens}
+    short = [one for one in tokens if one.phase is Phase.BACKOFF and one.due - run.now < 1]
+    match state.status:
+        case Status.RUNNING:
+            assert Phase.RUNNING in phases or short
+            assert Phase.READY not in phases
+        case Status.WAITING:
+            assert phases
+            assert phases <= {Phase.BACKOFF, Phase.SLEEPING, Phase.ASKING}
+        case Status.QUEUED:
+            assert Phase.READY in phases
+            assert Phase.RUNNING not in phases
+        case Status.COMPLETED:
+            assert not state.tokens
+        case _:
+            assert state.status in {*TERMINAL, *_RESTING}
+            assert state.tokens or state.status in TERMINAL
+            assert phases <= {Phase.READY}
+    branches_fit(state)
+    asking = {number for number, token in state.tokens.items() if token.phase is Phase.ASKING}
+    asked = {one.token for one in state.questions.values()}
+    for number in asking - asked:  # another asks for the budget of all
+        assert state.tokens[number].ended is None
+        assert any(one.budget for one in state.questions.values())
+    assert not state.questions or state.status not in TERMINAL
+    for one in state.questions.values():
+        assert (state.tokens[one.token].ended is None) == (one.to == "")
+        assert (one.effect, one.budget) == (None, None) or one.to == ""
+        if one.effect is not None:
+            assert state.effects[one.token][one.effect].outcome is EffectOutcome.UNKNOWN
+    assert (state.ended_at is not None) == (state.status in TERMINAL)
+    assert state.steps == sum(state.visits.values()) <= run.plan.max_steps
+    assert len(state.path) <= state.steps
+    assert state.effects.keys() <= {key for key, one in state.tokens.items() if not one.ended}
+    for token in tokens:
+        match token.phase:
+            case Phase.READY:
+                assert token.due is None or (token.ended and state.status in _RESTING)
+            case Phase.RUNNING:
+                limit = run.plan.nodes[token.node].spec.timeout_s
+                assert (token.due is None) == (limit is None)
+            case Phase.ASKING | Phase.PAUSED:
+                assert token.ended is not None or token.due is None
+            case _:
+                assert token.due is not None
+    assert (state.active_at is not None) == (
+        state.status is Status.RUNNING and counts_time(state.accepted.timeout_s, state.budget)
+    )
+    budget = state.budget or Budget()
+    assert budget.steps is None or state.node_runs <= budget.steps
+    limit = state.accepted.timeout_s
+    assert limit is None or state.active_s <= limit + 1.0 or state.status in TERMINAL
+
+
+def branches_fit(state: ExecutionState) -> None:
+    """Every open branch has one token, or one fan-out, and every fan-out something that is open."""
+    there = state.branching or Branching()
+    busy = [one.branch for one in state.tokens.values()] + [
+        one.branch for one in there.fans.values()
+    ]
+    if state.status is not Status.COMPLETED:
+        assert sorted(one for one in busy if one == 0) == [0]
+    for number, branch in there.branches.items():
+        assert branch.fan in there.fans
+        if branch.status is BranchStatus.ARRIVED:
+            assert number not in busy
+        elif branch.status is BranchStatus.FAILED:
+            assert busy.count(number) <= 1
+        else:
+            assert busy.count(number) == 1
+    for number, fan in there.fans.items():
+        own = [one for one in there.branches.values() if one.fan == number]
+        open_still = any(one.status is not BranchStatus.ARRIVED for one in own)
+        assert open_still or state.status in TERMINAL or not _lives(there, fan.branch)
+        if fan.map is not None:
+            done = len(there.results.get(number, {}))
+            running = sum(one.status is BranchStatus.OPEN for one in own)
+            assert running <= fan.map.concurrency
+            assert len(own) + done <= fan.map.total
+            at_work = state.status not in {*TERMINAL, *_RESTING}
+            if at_work and len(own) + done < fan.map.total and _lives(there, fan.branch):
+                assert running == fan.map.concurrency
+    assert there.overlays.keys() | there.visits.keys() <= there.branches.keys()
+    assert there.results.keys() <= there.fans.keys()
+    assert there.newest >= max([0, *there.fans, *there.branches, *(-one for one in state.tokens)])
+
+
+def _lives(there: Branching, number: int) -> bool:
+    while number:
+        branch = there.branches[number]
+        if branch.status is not BranchStatus.OPEN:
+            return False
+        number = there.fans[branch.fan].branch
+    return True

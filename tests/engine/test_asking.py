@@ -97,7 +97,7 @@ def test_a_node_that_asks_has_ended_and_its_execution_waits(start: Any) -> None:
     assert (change.record.node, change.record.visit, change.record.to) == ("ask", 1, "ok")
     assert (list(run.known.questions), run.known.asked) == ([1], 1)
     nothing = (
-        Dispatch(run.token_id),
+        Dispatch(),
         Due(permit=True),
         Recover(process_death=True, permit=True),
     )
@@ -127,7 +127,7 @@ def test_without_a_permit_the_answered_execution_queues(start: Any) -> None:
     run = asking(start)
     answer(run, 1, True, permit=False)
     assert (run.known.status, run.token.node, run.token.attempt) == (Status.QUEUED, "send", 0)
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     run.succeed()
     assert (run.known.status, run.known.path) == (Status.COMPLETED, ["ask", "send"])
 

@@ -210,7 +210,7 @@ def test_input_for_the_node_is_no_answer(asked: Any) -> None:
 
 
 def test_a_stale_permit_runs_nothing_while_people_are_asked(asked: Any) -> None:
-    assert asked.tick(Dispatch(asked.token_id)) is None
+    assert asked.tick(Dispatch()) is None
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_what_came_to_no_end_does_not_count(start: Any) -> None:
     run.tick(Conflicted(run.token_id, 1, run.token.attempt, ("global:k",)))
     run.tick(Pause())
     run.tick(Resume())
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert run.known.node_runs == 0
     run.succeed()
     run.succeed()
@@ -75,10 +75,10 @@ def test_a_breach_may_pause_and_a_larger_budget_goes_on(start: Any) -> None:
     assert (run.result().paused_at, run.result().error) == ("c", reason)
     run.tick(Resume())
     assert run.known.error is None
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert (run.known.status, run.known.error) == (Status.PAUSED, reason)
     run.tick(Resume(budget=Budget(steps=3)))
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     run.succeed()
     assert run.known.status is Status.COMPLETED
     assert run.known.path == ["a", "b", "c"]
@@ -90,7 +90,7 @@ def test_an_exhausted_execution_goes_on_with_a_larger_budget(start: Any) -> None
     run.fail()
     assert run.known.status is Status.EXHAUSTED
     run.tick(Resume(budget=Budget(steps=2)))
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert (run.token.phase, run.token.attempt) == (Phase.RUNNING, 2)
     run.fail()
     assert run.known.status is Status.EXHAUSTED
@@ -103,7 +103,7 @@ def test_a_rerun_is_not_begun_either_when_the_budget_is_used_up(start: Any) -> N
     run.fail()
     assert (run.known.status, run.token.attempt) == (Status.PAUSED, 1)
     run.tick(Resume(budget=Budget(steps=1, on_breach="pause")))
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert (run.known.status, run.token.attempt) == (Status.PAUSED, 1)
 
 
@@ -113,7 +113,7 @@ def test_a_failure_way_needs_the_budget_as_well_and_is_kept(start: Any) -> None:
     run.fail()
     assert (run.known.status, run.token.node) == (Status.PAUSED, "b")
     run.tick(Resume(budget=Budget(steps=2)))
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     run.succeed()
     assert run.known.status is Status.COMPLETED
 
@@ -149,7 +149,7 @@ def test_no_more_runs_end_than_the_budget_allows(
             assert run.known.node_runs == limit
             limit += more
             run.tick(Resume(budget=Budget(steps=limit, on_breach="pause")))
-            run.tick(Dispatch(run.token_id))
+            run.tick(Dispatch())
         if run.known.status is Status.FAILED:
             return
         if run.token.phase is Phase.BACKOFF:
@@ -187,7 +187,7 @@ def test_only_the_time_in_which_it_runs_is_counted(start: Any) -> None:
     nodes = [NodeSpec(id="a", max_retries=5, backoff_initial_s=5.0), "b"]
     run = start(nodes, ["a>b"], permit=False, budget=Budget(wall_s=10))
     run.now += 100
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     run.now += 2
     run.fail()
     assert (run.known.status, run.known.wall_s) == (Status.WAITING, 2)
@@ -197,7 +197,7 @@ def test_only_the_time_in_which_it_runs_is_counted(start: Any) -> None:
     run.tick(Pause())
     run.now += 100
     run.tick(Resume())
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     run.now += 50
     run.tick(Recover(process_death=True, permit=True))
     assert run.known.wall_s == 5
@@ -213,15 +213,15 @@ def test_time_that_a_resume_adds_counts_from_what_was_used(start: Any) -> None:
     run.come_due(permit=True)
     assert run.known.status is Status.EXHAUSTED
     run.tick(Resume())
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert run.known.status is Status.EXHAUSTED, "nothing was added"
     run.tick(Resume(budget=Budget(wall_s=15, on_breach="pause")))
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert due_at(run.known) == pytest.approx(run.now + 5)
     run.come_due(permit=True)
     assert (run.known.status, run.token.node) == (Status.PAUSED, "a")
     run.tick(Resume(budget=Budget()))
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert due_at(run.known) is None
     for _ in range(3):
         run.succeed()
@@ -254,7 +254,7 @@ def test_whatever_the_clock_says_the_budget_ends_and_does_not_turn_in_a_circle(
     run.now = start_at
     run.tick(Pause())
     run.tick(Resume())
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     if run.known.status is Status.PAUSED:
         return
     for one in passed:
@@ -265,7 +265,7 @@ def test_whatever_the_clock_says_the_budget_ends_and_does_not_turn_in_a_circle(
             assert run.known.status is Status.PAUSED
             assert run.known.wall_s == pytest.approx(limit, abs=0.001)
             run.tick(Resume())
-            run.tick(Dispatch(run.token_id))
+            run.tick(Dispatch())
             assert run.known.status is Status.PAUSED
             return
         run.now += one

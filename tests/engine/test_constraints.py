@@ -71,7 +71,7 @@ def test_a_resumed_one_goes_on_behind_the_node_that_broke_it(start: Any) -> None
     run.succeed({"cost": 7})
     assert run.token.ended is not None
     run.tick(Resume(run.encoded({"cost": 1})))
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert run.token.node == "b"
     run.succeed({})
     assert run.known.status is Status.COMPLETED

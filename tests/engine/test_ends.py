@@ -122,7 +122,7 @@ def test_only_cancel_moves_a_held_execution(start):
 
 def every_tick():
     return [
-        Dispatch(1),
+        Dispatch(),
         Due(permit=False),
         Due(permit=True),
         NodeSucceeded(1, 1, 1, {}, 1),
@@ -137,9 +137,8 @@ def every_tick():
 def test_a_running_token_is_not_dispatched_again(start):
     """Nor due: two runs of one attempt would be two truths."""
     run = running(start)
-    assert run.tick(Dispatch(run.token_id)) is None
+    assert run.tick(Dispatch()) is None
     assert run.tick(Due(permit=True)) is None
-    assert run.tick(Dispatch(99)) is None
 
 
 def test_recovery_runs_a_node_in_flight_again_with_the_next_attempt(start):
@@ -164,7 +163,7 @@ def test_recovery_without_a_permit_queues(start):
     assert (run.known.status, run.token.phase) == (Status.QUEUED, Phase.READY)
     assert (run.token.attempt, run.token.crashes) == (1, 1)
     assert run.data("execution_recovered") == {"visit": 1, "attempt": 2}
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert (run.known.status, run.token.attempt, run.token.crashes) == (Status.RUNNING, 2, 1)
 
 
@@ -190,7 +189,7 @@ def test_three_deaths_without_progress_hold_the_execution(start, permit):
     for _ in range(PROCESS_DEATHS_MAX - 1):
         run.tick(Recover(process_death=True, permit=permit))
         if not permit:
-            run.tick(Dispatch(run.token_id))
+            run.tick(Dispatch())
     transition = run.tick(Recover(process_death=True, permit=permit))
     assert run.known.status is Status.HELD
     assert transition.commands == (Finish(Status.HELD),)
@@ -238,7 +237,7 @@ def test_a_queued_entry_that_the_graph_lost_holds_the_execution(start, graph_of)
     """Also when the permit comes, or when it is accepted with one."""
     run = queued(start)
     run.plan = compile_plan(graph_of(["other"], ()))
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert run.known.status is Status.HELD
     assert start(["a"], entry="gone").known.status is Status.HELD
 

@@ -93,7 +93,7 @@ def test_without_such_an_edge_the_execution_fails_and_a_resume_brings_the_answer
     assert run.known.status is Status.FAILED
     assert run.known.error == "question session_1:q1 of node 'ask' was not answered in time"
     run.tick(Resume(run.encoded({"ok": True})))
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert (run.known.path, run.value("ok")) == (["ask", "send"], True)
 
 

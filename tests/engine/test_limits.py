@@ -35,7 +35,7 @@ def test_a_loop_visits_its_nodes_again_with_fresh_counters(start):
 def test_a_node_over_its_visit_limit_is_skipped(start):
     """It takes a step and no place in the path; its edges are followed as after a success."""
     nodes = ["a", looping("b", 0), "c"]
-    leave = EdgeSpec(id="out", source="a", target="c", priority=-1)
+    leave = EdgeSpec(id="out", source="a", target="c", condition="otherwise")
     stay = EdgeSpec(
         id="stay", source="a", target="b", condition="conditional", condition_expr="n < 2"
     )
@@ -62,7 +62,7 @@ def test_a_skipped_node_gives_the_memory_as_its_output(start):
             condition="conditional",
             condition_expr="output.get('done', false)",
         ),
-        EdgeSpec(id="in", source="a", target="b", priority=-1),
+        EdgeSpec(id="in", source="a", target="b", condition="otherwise"),
         "b>a",
     ]
     run = start(["a", "b", "c"], edges)
@@ -161,5 +161,5 @@ def test_a_retry_resets_nothing(start):
 def test_a_limit_met_at_dispatch_is_honoured(start):
     """A queued execution meets its limits when it starts."""
     run = start(["a"], max_steps=0, permit=False)
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert run.known.status is Status.EXHAUSTED

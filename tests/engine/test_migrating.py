@@ -119,7 +119,7 @@ def test_one_that_was_never_entered_is_at_the_next_visit_of_its_new_node(moved: 
     moved.to(run)
     assert (run.known.status, run.token.node, run.token.visit) == (Status.QUEUED, "x", 1)
     assert run.token.known_as is None
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert (run.known.path, run.known.visits) == (["x"], {"x": 1})
 
 
@@ -181,7 +181,7 @@ def test_what_stands_still_stays_as_it_is_and_goes_on_from_there(
     assert (run.known.status, run.token.node) == (status, "x")
     assert run.known.unfit == (WHY if status is Status.HELD else ())
     run.tick(Release() if status is Status.HELD else Resume())
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert (run.token.node, run.token.visit, run.token.attempt) == ("x", 1, 2)
 
 

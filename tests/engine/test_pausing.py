@@ -57,7 +57,7 @@ def test_an_execution_stands_still_after_a_pause_node(paused: Any) -> None:
     result = run.result()
     assert (result.success, result.paused_at, result.output["draft"]) == (False, "ask", "text")
     assert (result.error, run.known.ended_at) == (None, None)
-    for tick in (Dispatch(run.token_id), Pause(), Recover(process_death=True, permit=True)):
+    for tick in (Dispatch(), Pause(), Recover(process_death=True, permit=True)):
         assert run.tick(tick) is None
 
 
@@ -68,7 +68,7 @@ def test_a_resume_follows_the_edges_with_the_output_and_the_new_input(paused: An
     assert (run.known.status, run.known.run) == (Status.QUEUED, 2)
     assert run.token.node == "send"
     assert run.value("ok") is True
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     run.succeed({"sent": 1})
     assert run.known.status is Status.COMPLETED
     assert run.known.path == ["ask", "send"], "the pause node ran once"
@@ -81,7 +81,7 @@ def test_the_resume_entry_goes_before_the_edges(paused: Any) -> None:
     )  # fmt: skip
     run.succeed()
     resume(run, ok=1)
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert run.known.path == ["ask", "apply"]
     run.succeed()
     assert run.known.status is Status.COMPLETED
@@ -104,7 +104,7 @@ def test_a_plain_router_can_be_a_pause_node_and_chooses_with_the_new_input(pause
     run.succeed({"say": "no"})
     assert run.result().paused_at == "gate"
     resume(run, say="yes")
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert run.known.path == ["a", "gate", "send"]
 
 
@@ -140,7 +140,7 @@ def test_a_pause_leaves_the_node_unfinished_and_resume_runs_it_again(
     resume(run, more=2)
     assert run.value("more") == 2
     assert run.known.visits == ({"a": 1} if permit else {})
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert run.last.commands == (RunNode(run.token_id, "a", 1, 2 if permit else 1),)
     assert run.tick(late) is None or not permit
 
@@ -152,7 +152,7 @@ def test_a_pause_in_a_backoff_keeps_the_failures(paused: Any) -> None:
     run.tick(Pause())
     assert (run.token.phase, run.token.due, run.token.failures) == (Phase.READY, None, 1)
     resume(run)
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     run.fail()
     assert run.known.status is Status.FAILED
 
@@ -167,7 +167,7 @@ def test_a_failed_execution_runs_its_failed_node_again_in_the_same_visit(paused:
     resume(run)
     assert (run.known.error, run.known.ended_at, run.token.failures) == (None, None, 0)
     assert run.data("execution_resumed") == {"run": 2, "was": "failed"}
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert run.last.commands == (RunNode(run.token_id, "b", 1, 3),)
     run.fail()
     assert run.token.attempt == 4, "max_retries attempts to come"
@@ -189,7 +189,7 @@ def test_what_had_succeeded_before_a_broken_condition_is_not_run_again(paused: A
     assert run.known.status is Status.FAILED, "nothing has changed"
     assert run.known.ended_at is not None
     resume(run, n=2)
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert run.known.path == ["a", "b"]
 
 
@@ -217,11 +217,11 @@ def test_an_exhausted_execution_goes_on_under_a_larger_max_steps(
     run.succeed()
     assert run.known.status is Status.EXHAUSTED
     resume(run)
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert run.known.status is Status.EXHAUSTED, "still used up"
     run.plan = compile_plan(graph_of(["a", "b"], ["a>b"], max_steps=2))
     resume(run)
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     run.succeed()
     assert (run.known.status, run.known.run) == (Status.COMPLETED, 3)
 
@@ -246,7 +246,7 @@ def test_a_paused_execution_can_be_cancelled_and_held(paused: Any) -> None:
         run.tick(tick)
         assert run.known.status is status
     resume(run)
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert run.known.path == ["a", "b"], "held or not, the pause node is passed"
 
 

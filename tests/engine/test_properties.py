@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from greenroom.protocol.budget import Budget, counts_time
+from greenroom.protocol.budget import Budget
 from greenroom.protocol.effects import EffectChange, EffectOutcome, EffectPolicy, EffectRecord
-from greenroom.protocol.engine.due import overdue
+from greenroom.protocol.engine.due import due_at, overdue
 from greenroom.protocol.engine.ticks import (
     Answer,
     Cancel,
@@ -29,6 +29,12 @@ from greenroom.protocol.execution import SETTLED, TERMINAL, Phase, Status
 from greenroom.protocol.goal import Constraint
 from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.limits import EVENT_DATA_BYTES_MAX
+from greenroom.protocol.parallel import (
+    MapSpec,
+    MemoryConflictStrategy,
+    OnBranchFailure,
+    ParallelExecutionConfig,
+)
 from greenroom.protocol.questions import AskedQuestion
 
 CONDITIONS = [
@@ -57,7 +63,7 @@ LIMITS = [
     {"budget": Budget(wall_s=3, on_breach="ask")},
 ]
 RESTING = {Status.HELD, Status.PAUSED}
-VALUES = [None, 0, 1, 2, "", "bug", "a bug report", True]
+VALUES = [None, 0, 1, [2, 1, 0, "bug"], "", "bug", [1, 2, 3], True]
 
 
 @st.composite
@@ -84,6 +90,7 @@ def graphs(draw: st.DrawFn) -> GraphSpec:
                 timeout_s=None if router else draw(st.sampled_from([None, None, 0.0, 3.0])),
             )
         )
+    over = st.sampled_from([None, None, None, MapSpec(over="list", item="n", concurrency=2)])
     edges = [
         EdgeSpec(
             id=f"edge{number}",
@@ -97,6 +104,7 @@ def graphs(draw: st.DrawFn) -> GraphSpec:
             condition_expr=draw(st.sampled_from(CONDITIONS)),
             input_mapping=draw(st.sampled_from([{}, {"m": "n", "n": "m"}, {"m": "error"}])),
             priority=draw(st.integers(-1, 1)),
+            map=draw(over),
         )
         for number in range(draw(st.integers(len(ids) - 1, 9)))
     ]
@@ -109,29 +117,35 @@ def graphs(draw: st.DrawFn) -> GraphSpec:
         pause_nodes=draw(st.lists(one, max_size=2, unique=True)),
         entry_points={f"{node}_resume": draw(one) for node in ids if draw(st.integers(0, 3)) == 0},
         max_steps=draw(st.integers(1, 25)),
+        parallel=ParallelExecutionConfig(
+            on_branch_failure=draw(st.sampled_from(list(OnBranchFailure))),
+            memory_conflict_strategy=draw(st.sampled_from(list(MemoryConflictStrategy))),
+            branch_timeout_seconds=draw(st.sampled_from([None, 0, 5, 300])),
+        ),
     )
 
 
 def choose(run, number: int) -> Tick:
     """Any tick that the world may come up with, the likely ones more often."""
     kind, detail = number % 17, number // 17
-    token_id = run.token_id
-    token = run.token
+    tokens = list(run.known.tokens.items())
+    token_id, token = tokens[detail % len(tokens)]
     visit, attempt = token.visit, token.attempt
     value = VALUES[detail % len(VALUES)]
     if run.known.questions and kind % 2:
         return run.answer(detail % (run.known.asked + 1), value, permit=detail % 3 != 0)
     if run.known.status in RESTING:
-        return Resume(run.encoded({"n": value})) if kind % 3 else Dispatch(token_id)
+        return Resume(run.encoded({"n": value})) if kind % 3 else Dispatch()
     if kind % 2 == 0 and run.known.effects.get(token_id):
         error_types = ("OutcomeUnknown", "outcome_unknown")
         return NodeErrored(token_id, visit, attempt, "who knows", error_types, 1, retryable=False)
     if kind < 6:
         sleep_until = run.now + detail % 7 if detail % 5 == 0 else None
-        return run.success({} if detail % 3 == 0 else {"n": value}, sleep_until)
+        outputs = {"list": value} if detail % 3 == 0 else {"n": value}
+        return run.success(outputs, sleep_until, which=detail)
     if kind == 6:
         until = run.now + 3 if detail % 2 else None
-        return run.success({"n": value}, until, *("n", "m")[: detail % 3])
+        return run.success({"n": value}, until, *("n", "m")[: detail % 3], which=detail)
     if kind == 8 and detail % 2:
         content = run.encoded({"n": value})["n"]
         return Inject(node=token.node, value=content, request=f"request {run.known.seq}")
@@ -152,79 +166,33 @@ def choose(run, number: int) -> Tick:
         return Cancel("enough") if detail % 2 else Hold("odd")
     if kind == 12:
         return Pause("wait")
-    return Dispatch(token_id)
-
-
-def fits(run) -> None:
-    """A status and the phases of its tokens belong together: nothing is ever stuck."""
-    state = run.known
-    phases = [token.phase for token in state.tokens.values()]
-    match state.status:
-        case Status.RUNNING:
-            assert phases in ([Phase.RUNNING], [Phase.BACKOFF])
-        case Status.WAITING:
-            assert phases in ([Phase.BACKOFF], [Phase.SLEEPING], [Phase.ASKING])
-        case Status.QUEUED | Status.HELD | Status.PAUSED:
-            assert phases == [Phase.READY]
-        case Status.COMPLETED:
-            assert phases == []
-        case _:
-            assert state.status in TERMINAL
-            assert phases == [Phase.READY]
-    asking = [number for number, token in state.tokens.items() if token.phase is Phase.ASKING]
-    assert asking == [] or {one.token for one in state.questions.values()} == set(asking)
-    assert not state.questions or state.status in {Status.WAITING, *RESTING}
-    for one in state.questions.values():
-        assert (state.tokens[one.token].ended is None) == (one.to == "")
-        assert (one.effect, one.budget) == (None, None) or one.to == ""
-        if one.budget is not None:
-            assert state.budget.used_up(state.node_runs, state.wall_s).part == one.budget
-        if one.effect is not None:
-            assert state.effects[one.token][one.effect].outcome is EffectOutcome.UNKNOWN
-    assert (state.ended_at is not None) == (state.status in TERMINAL)
-    assert state.steps == sum(state.visits.values()) <= run.plan.max_steps
-    assert len(state.path) <= state.steps
-    assert state.effects.keys() <= {key for key, one in state.tokens.items() if not one.ended}
-    for token in state.tokens.values():
-        match token.phase:
-            case Phase.READY:
-                assert token.due is None or (token.ended and state.status in RESTING)
-            case Phase.RUNNING:
-                limit = run.plan.nodes[token.node].spec.timeout_s
-                assert (token.due is None) == (limit is None)
-            case Phase.ASKING:
-                assert token.ended is not None or token.due is None
-            case _:
-                assert token.due is not None
-    assert (state.active_at is not None) == (
-        state.status is Status.RUNNING and counts_time(state.accepted.timeout_s, state.budget)
-    )
-    budget = state.budget or Budget()
-    assert budget.steps is None or state.node_runs <= budget.steps
-    limit = state.accepted.timeout_s
-    assert limit is None or state.active_s <= limit + 1.0 or state.status in TERMINAL
+    return Dispatch()
 
 
 def commands_fit(run, transition) -> None:
     """Commands say what the tokens say."""
-    (token,) = run.known.tokens.values() or [None]
-    runs = [one for one in transition.commands if isinstance(one, RunNode)]
+    tokens = run.known.tokens
+    runs = {one for one in transition.commands if isinstance(one, RunNode)}
     ends = [one for one in transition.commands if isinstance(one, Finish)]
     stops = [one for one in transition.commands if isinstance(one, StopNode)]
     if transition.cause.tick in ("progressed", "inject"):
         assert transition.commands == ()
         assert transition.patch.steps == 0
         return
-    never = token is not None and run.plan.nodes[token.node].spec.timeout_s == 0
-    if token is not None and token.phase is Phase.RUNNING and not never:
-        assert runs == [RunNode(run.token_id, token.node, token.visit, token.attempt)]
-    else:
-        assert runs == []
+    began = {
+        RunNode(number, token.node, token.visit, token.attempt)
+        for number, token in transition.patch.tokens.items()
+        if token is not None
+        and token.phase is Phase.RUNNING
+        and run.plan.nodes[token.node].spec.timeout_s != 0
+    }
+    assert runs == began
     kept = transition.cause.tick == "answer" and transition.patch.status is None
     over = run.known.status in SETTLED and not kept
     assert ends == ([Finish(run.known.status)] if over else [])
-    asking = token is not None and token.phase is Phase.ASKING
-    assert not stops or over or asking or transition.cause.error is not None
+    for one in stops:
+        token = tokens.get(one.token_id)
+        assert token is None or token.phase is not Phase.RUNNING or token.attempt > 1
     assert all(len(one.data or b"") <= EVENT_DATA_BYTES_MAX for one in transition.events)
 
 
@@ -237,7 +205,7 @@ RULES = [
 ]
 
 
-def driver(run_class) -> type:
+def driver(run_class, fits) -> type:
     """The driver of the other tests, with a check after every tick."""
 
     class Checked(run_class):
@@ -248,8 +216,9 @@ def driver(run_class) -> type:
                 commands_fit(self, transition)
             return transition
 
-        def success(self, outputs, sleep_until=None, *keys) -> NodeSucceeded:
-            token = self.token
+        def success(self, outputs, sleep_until=None, *keys, which=0) -> NodeSucceeded:
+            tokens = list(self.known.tokens.items())
+            token_id, token = tokens[which % len(tokens)]
             encoded, until = self.encoded(outputs), sleep_until
             deadline = self.now + 2 if "m" in keys else None
             default = self.encoded(outputs).get("n") if sleep_until is None else None
@@ -258,7 +227,7 @@ def driver(run_class) -> type:
                 for key in keys
             )
             return NodeSucceeded(
-                *(self.token_id, token.visit, token.attempt, encoded, 1),
+                *(token_id, token.visit, token.attempt, encoded, 1),
                 sleep_until=until,
                 questions=asked,
             )
@@ -274,16 +243,15 @@ def driver(run_class) -> type:
 
         def next_tick(self) -> Tick:
             """What the world owes an execution that is not at rest."""
-            match self.token.phase:
-                case Phase.RUNNING:
-                    return self.success({"n": 1})
-                case Phase.READY:
-                    return Dispatch(self.token_id)
-                case Phase.ASKING:
-                    return self.answer(max(self.known.questions), 1)
-                case _:
-                    self.now = max(self.now, self.token.due)
-                    return Due(permit=int(self.now) % 2 == 0)
+            phases = [token.phase for token in self.known.tokens.values()]
+            if Phase.RUNNING in phases:
+                return self.success({"n": 1}, which=phases.index(Phase.RUNNING))
+            if Phase.READY in phases:
+                return Dispatch()
+            if self.known.questions:
+                return self.answer(max(self.known.questions), 1)
+            self.now = max(self.now, due_at(self.known))
+            return Due(permit=int(self.now) % 2 == 0)
 
     return Checked
 
@@ -306,14 +274,14 @@ def dispatches(run) -> Iterator[tuple[tuple[str, int], int]]:
     rules=st.lists(st.sampled_from(RULES), unique=True),
 )
 def test_a_random_history_keeps_every_promise(
-    run_class, graph, permit, value, limits, numbers, rules
+    run_class, fits, graph, permit, value, limits, numbers, rules
 ):
     """Folds agree, nothing sticks, attempts grow, ends are final, success leads to an end."""
     constraints = [
         Constraint(id=f"c{at}", constraint_type=kind, check=check)
         for at, (kind, check) in enumerate(rules)
     ]
-    run = driver(run_class)(graph, {"n": value}, permit=permit, rules=constraints, **limits)
+    run = driver(run_class, fits)(graph, {"n": value}, permit=permit, rules=constraints, **limits)
     fits(run)
     ended: list[Tick] = []
     for number in numbers:

@@ -50,7 +50,7 @@ def test_a_node_in_flight_runs_again_in_its_visit(run: Any) -> None:
     made = one.tick(Release())
     assert [event.type for event in made.events] == ["execution_resumed", "execution_queued"]
     assert (one.known.status, one.known.error, one.known.run) == (Status.QUEUED, None, 2)
-    one.tick(Dispatch(one.token_id))
+    one.tick(Dispatch())
     assert (one.token.node, one.token.visit, one.token.attempt) == ("a", 1, 2)
     one.succeed({"x": 1})
     one.succeed()

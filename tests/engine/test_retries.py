@@ -113,7 +113,7 @@ def test_a_long_backoff_frees_the_permit_and_queues_when_due(start):
     assert run.known.status is Status.QUEUED
     assert (run.token.phase, run.token.due, run.token.attempt) == (Phase.READY, None, 1)
     assert run.tick(Due(permit=False)) is None
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert (run.known.status, run.token.attempt) == (Status.RUNNING, 2)
     run.fail()
     assert run.token.due == 1_004.0
@@ -256,9 +256,9 @@ def test_attempts_of_one_visit_keep_the_id_of_their_token(start):
     first = run.token_id
     run.fail()
     run.come_due(permit=False)
-    run.tick(Dispatch(first))
+    run.tick(Dispatch())
     run.tick(Recover(process_death=True, permit=False))
-    run.tick(Dispatch(first))
+    run.tick(Dispatch())
     assert run.token_id == first
 
 

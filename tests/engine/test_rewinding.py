@@ -74,7 +74,7 @@ def test_every_position_can_be_gone_back_to_and_on_from(done: Any) -> None:
         assert (state.run, state.rewinds) == (run + 1, rewinds + 1)
         assert (state.status, state.error, state.ended_at) == (Status.QUEUED, None, None)
         assert done.data("execution_resumed")["from_seq"] == seq
-        done.tick(Dispatch(done.token_id))
+        done.tick(Dispatch())
         while done.known.status is Status.RUNNING:
             done.succeed({"again": seq})
         assert done.known.status is Status.COMPLETED
@@ -104,7 +104,7 @@ def test_one_may_go_back_and_forth_again(start: Any) -> None:
     at_b = state_at(run, 2)
     run.succeed({"b": 1})
     run.tick(Rewind(state_at(run, 1), run.encoded({"left": False})))
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     run.succeed()
     run.succeed({"c": 1})
     assert (run.known.path, run.known.status) == (["a", "c"], Status.COMPLETED)
@@ -134,7 +134,7 @@ def test_whatever_is_settled_can_be_taken_back(start: Any, status: Status) -> No
     assert run.tick(Rewind(state_at(run, 1))) is not None
     assert run.data("execution_resumed")["was"] == status.value
     assert (run.known.status, run.token.node) == (Status.QUEUED, "a")
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     run.succeed()
     assert run.token.node == "b"
 
@@ -144,7 +144,7 @@ def test_what_goes_on_by_itself_is_not_taken_back(start: Any) -> None:
     run = start([NodeSpec(id="a", backoff_initial_s=9.0, max_retries=9)], permit=False)
     target = state_at(run, 1)
     assert run.tick(Rewind(target)) is None
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert run.tick(Rewind(target)) is None
     run.fail()
     assert run.known.status is Status.WAITING
@@ -169,7 +169,7 @@ def test_the_late_end_of_an_earlier_run_is_stale(start: Any) -> None:
         run.tick(Rewind(target))
         assert run.token_id not in seen
         seen.add(run.token_id)
-        run.tick(Dispatch(run.token_id))
+        run.tick(Dispatch())
         assert run.token.attempt == 2
         assert run.tick(late) is None
         run.tick(Pause("again"))
@@ -189,7 +189,7 @@ def test_attempts_begin_anew_and_effects_are_forgotten(start: Any) -> None:
     run.tick(Rewind(target))
     assert run.known.effects == {}
     assert (run.token.failures, run.token.attempt) == (0, 2)
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     run.fail()
     assert run.known.status is Status.RUNNING, "two attempts once more"
     assert run.known.retry_details == {"a": 3}
@@ -205,7 +205,7 @@ def test_a_timeout_counts_anew_and_a_deadline_stays(run_class: Any, graph_of: An
     assert run.known.status is Status.TIMED_OUT
     run.tick(Rewind(state_at(run, 2)))
     assert (run.known.status, run.known.active_s) == (Status.QUEUED, 0.0)
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     run.now += 9.0
     run.succeed()
     assert run.known.status is Status.COMPLETED
@@ -235,7 +235,7 @@ def test_a_sleep_that_was_under_way_goes_on_or_is_over(start: Any) -> None:
             run.now = until
             run.tick(Due(permit=True))
         else:
-            run.tick(Dispatch(run.token_id))
+            run.tick(Dispatch())
         assert (run.token.node, run.known.path) == ("b", ["a", "b"])
 
 
@@ -300,7 +300,7 @@ def test_a_random_history_with_ways_back_keeps_every_promise(
             if made is not None and made.cause.tick == "rewind":
                 assert position(run.known) == position(target) or run.known.status in SETTLED
         elif run.token.phase is Phase.READY:
-            run.tick(Dispatch(run.token_id))
+            run.tick(Dispatch())
         elif kind == 0:
             run.tick(Pause("wait") if detail % 2 else Cancel("enough"))
         elif kind == 1:

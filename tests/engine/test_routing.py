@@ -68,11 +68,39 @@ def test_a_condition_does_not_look_at_success(start):
     assert "error" not in run.known.memory
 
 
-def test_the_highest_priority_wins_then_the_order_of_the_graph(start):
-    """Three edges that can all be taken."""
-    run = start(["a", "b", "c", "d"], [edge("b"), edge("c", priority=5), edge("d", priority=5)])
+def test_of_conditional_edges_those_of_the_highest_priority_are_taken(start):
+    """Unlike the others, all of which are: a condition and its fallback would both hold."""
+    ways = [
+        edge("b", "conditional", "true", priority=1),
+        edge("c", "conditional", "true", priority=5),
+        edge("d", "conditional", "true", priority=5),
+        edge("e", priority=-3),
+        edge("f", "otherwise"),
+    ]
+    run = start(["a", "b", "c", "d", "e", "f"], ways)
     run.succeed()
+    assert [token.node for token in run.known.tokens.values()] == ["c", "d", "e"]
+
+
+def test_after_a_failure_the_first_edge_alone_is_taken(start):
+    """What is to happen then is one thing."""
+    nodes = [NodeSpec(id="a", max_retries=1), "b", "c", "d"]
+    ways = [edge("b", "on_failure"), edge("c", "on_failure", priority=5), edge("d")]
+    run = start(nodes, ways)
+    run.fail()
     assert run.token.node == "c"
+
+
+def test_otherwise_is_for_a_success_after_which_no_other_edge_is_taken(start):
+    """Not for a failure."""
+    ways = [edge("b", "conditional", "n > 1"), edge("c", "otherwise")]
+    for n, expected in ((1, "c"), (2, "b")):
+        run = start(["a", "b", "c"], ways)
+        run.succeed({"n": n})
+        assert run.token.node == expected
+    failed = start([NodeSpec(id="a", max_retries=1), "c"], [edge("c", "otherwise")])
+    failed.fail()
+    assert failed.known.status is Status.FAILED
 
 
 def test_a_broken_condition_is_an_event_and_the_next_edge_is_tried(start):

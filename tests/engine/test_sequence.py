@@ -94,7 +94,7 @@ def test_without_a_permit_the_execution_is_queued_and_nothing_counts_yet(start):
     assert [event.type for event in run.events()] == ["execution_queued"]
     assert run.last.commands == ()
     run.now = 1_060.0
-    transition = run.tick(Dispatch(run.token_id))
+    transition = run.tick(Dispatch())
     assert transition.commands == (RunNode(run.token_id, "a", 1, 1),)
     assert run.known.status is Status.RUNNING
     assert (run.known.steps, run.known.path, run.known.started_at) == (1, ["a"], 1_060.0)
@@ -107,7 +107,7 @@ def test_a_queued_execution_ends_like_one_that_was_not(start):
     """Same final state but for the time of the start."""
     straight = start(["a", "b"], ["a>b"], {"in": 1})
     queued = start(["a", "b"], ["a>b"], {"in": 1}, permit=False)
-    queued.tick(Dispatch(queued.token_id))
+    queued.tick(Dispatch())
     for run in (straight, queued):
         run.succeed({"x": 1})
         run.succeed({"y": 2})
@@ -167,7 +167,7 @@ def test_a_second_accept_and_a_tick_before_the_first_are_errors(start):
     with pytest.raises(ValueError, match="accepted already"):
         run.tick(Accept(accepted=run.known.accepted, memory={}, permit=True))
     with pytest.raises(ValueError, match="begins with Accept"):
-        advance(run.plan, None, Dispatch(1), 0.0)
+        advance(run.plan, None, Dispatch(), 0.0)
 
 
 def test_latency_is_summed_over_runs(start):

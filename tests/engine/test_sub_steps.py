@@ -107,11 +107,11 @@ def test_records_stay_for_every_run_of_the_visit(start: Any) -> None:
     run.tick(Conflicted(run.token_id, 1, run.token.attempt, ("k",)))
     run.tick(Pause())
     run.tick(Resume())
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     run.fail()
     assert run.known.status is Status.FAILED
     run.tick(Resume())
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert records(run) == {"pay/1": DONE, "pay/2": DONE}
     assert run.token.visit == 1
 

@@ -113,7 +113,7 @@ def test_the_answer_goes_on_record_and_the_node_runs_again(
     assert say(run, 1, permit=permit, **said)
     if not permit:
         assert run.known.status is Status.QUEUED
-        run.tick(Dispatch(run.token_id))
+        run.tick(Dispatch())
     assert (run.known.status, run.token.visit, run.token.attempt) == ("running", 1, 2)
     assert run.known.effects[run.token_id].get("pay/1") == expected
     assert run.known.memory == memory, "the answer is no output"
@@ -154,7 +154,7 @@ def test_a_pause_keeps_the_question_and_a_resume_does_not_ask_twice(start: Any) 
     assert say(run, 1, permit=False, outcome="happened", result=1)
     assert run.known.status is Status.PAUSED
     run.tick(Resume())
-    run.tick(Dispatch(run.token_id))
+    run.tick(Dispatch())
     assert run.known.effects[run.token_id]["pay/1"].outcome is EffectOutcome.DONE
 
 

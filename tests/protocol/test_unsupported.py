@@ -10,7 +10,6 @@ from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.errors import UnsupportedSetting
 from greenroom.protocol.goal import Goal
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
-from greenroom.protocol.parallel import MapSpec
 
 
 def graph(**changes: Any) -> GraphSpec:
@@ -75,20 +74,3 @@ def test_defaults_are_supported() -> None:
     )
     assert declared == []
     refuse_unsupported()
-
-
-@pytest.mark.parametrize(
-    ("changes", "name"),
-    [
-        ({"nodes": [NodeSpec(id="a", node_type="subgraph", graph=graph())]}, "node 'a': node_type"),
-        ({"edges": [EdgeSpec(id="e", source="a", target="a", map=MapSpec(over="k"))]}, "map"),
-        ({"edges": [EdgeSpec(id="e", source="a", target="a", condition="otherwise")]}, "otherwise"),
-        (
-            {"edges": [EdgeSpec(id=one, source="a", target="a") for one in "ef"]},
-            "edge 'f': ParallelNotAvailable",
-        ),
-    ],
-)
-def test_branches_are_refused_until_they_run(changes: dict[str, Any], name: str) -> None:
-    with pytest.raises(UnsupportedSetting, match=name):
-        refuse_unsupported(graph(**changes))

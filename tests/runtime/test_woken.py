@@ -95,7 +95,7 @@ def test_one_permit_is_enough_for_who_is_due_and_then_comes_up_in_the_line() -> 
     assert desk.take(live), "for what is due"
     desk.join(Place(fresh=True, key=0.0, ordinal=1, execution_id="e1"))
     desk.admit()
-    assert (steps, desk.running) == ([Dispatch(1)], 1)
+    assert (steps, desk.running) == ([Dispatch()], 1)
     desk.give_back(live)
     assert desk.running == 0
 
@@ -116,7 +116,7 @@ WAITS = Token(node="work", attempt=1, phase=Phase.READY)
 @pytest.mark.parametrize(
     ("tokens", "permit", "started"),
     [
-        ((RUNS, WAITS), True, [Dispatch(2)]),
+        ((RUNS, WAITS), True, [Dispatch()]),
         ((RUNS, WAITS), False, []),
         ((RUNS, RUNS), True, []),
     ],

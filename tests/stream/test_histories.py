@@ -163,7 +163,7 @@ class Histories(RuleBasedStateMachine):
                 if token.phase is Phase.RUNNING:
                     assert self.tick(live, success(token_id, token, {"way": encoded("quick")}))
                 elif state.status is Status.QUEUED:
-                    assert self.tick(live, Dispatch(token_id))
+                    assert self.tick(live, Dispatch())
                 else:
                     self.now = max(self.now, due_at(state))
                     assert self.tick(live, Due(permit=True))
@@ -219,8 +219,7 @@ class Histories(RuleBasedStateMachine):
     def permits_are_there(self) -> None:
         for live in self.live.values():
             if live.state.status is Status.QUEUED:
-                (token_id,) = live.state.tokens
-                assert self.tick(live, Dispatch(token_id))
+                assert self.tick(live, Dispatch())
 
     @rule(
         data=st.data(),

@@ -1,0 +1,210 @@
+"""Ways that fan out: what is to enter nodes next, and the branches that begin.
+
+Nothing here enters a node. What is to enter one is a `Move`, added to a queue that walk.py works
+off, so that no graph, however it turns in circles, nests calls.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from greenroom.protocol.branches import MAIN, Branch, BranchStatus, Fan, FanKind, FanMap
+from greenroom.protocol.codec import encode
+from greenroom.protocol.engine.draft import Draft
+from greenroom.protocol.engine.plan import PlanNode
+from greenroom.protocol.engine.routing import Outputs, Way, items_in
+from greenroom.protocol.events import EventType
+from greenroom.protocol.execution import Ended, Status, Token
+from greenroom.protocol.limits import TOKENS_MAX
+
+BRANCHES_SHOWN: Final = 20  # that an event or an error names
+
+_STARTED: Final = EventType.PARALLEL_STARTED.value
+
+_split: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+
+
+class Move(NamedTuple):
+    """Something is to enter a node: the token of that id, or, for 0, a new one."""
+
+    token_id: int
+    branch: int
+    node: str
+    output: Outputs
+    succeeded: bool = True
+
+
+Moves = deque[Move]
+
+
+def ended(token: Token, output: Iterable[str], route: str | None) -> Token:
+    """Return the token of a node that is done, and where it goes on is still to be decided.
+
+    `output` names the keys that are the node's output.
+    """
+    return msgspec.structs.replace(token, ended=Ended(outputs=tuple(output), route=route))
+
+
+def new_id(draft: Draft, step: int) -> int:
+    """Return the id of a token that enters a node with the execution's `step`-th step, in the
+    branch in hand.
+
+    No two visits of an execution share one, so that the late end of an earlier node run can never
+    pass for that of another.
+    """
+    return step if draft.branch == MAIN else -draft.branches().number()
+
+
+def take(
+    draft: Draft,
+    moves: Moves,
+    token_id: int,
+    node: PlanNode,
+    visit: int,
+    ways: Sequence[Way],
+    *,
+    succeeded: bool = True,
+) -> list[int]:
+    """Let the token go by these ways from `node`; return the fan-outs that may be over already."""
+    if len(ways) == 1:
+        way = ways[0]
+        if way.over is None:
+            if way.given:
+                draft.write(way.given)
+            moves.append(Move(token_id, draft.branch, way.target, way.output, succeeded))
+            return []
+        draft.remove(token_id)
+        return [_fan_over(draft, moves, draft.branch, node, visit, way)]
+    draft.remove(token_id)
+    branches = draft.branches()
+    fan_id, parallel = branches.number(), node.parallel
+    fan = branches.fans[fan_id] = Fan(
+        node=node.id,
+        branch=draft.branch,
+        join=node.join,
+        visit=visit,
+        on_failure=parallel.failure,
+        on_conflict=parallel.conflict,
+        timeout_s=parallel.branch_timeout_seconds,
+    )
+    draft.event(
+        _STARTED,
+        node.id,
+        {
+            "visit": visit,
+            "count": len(ways),
+            "branches": [way.target for way in ways[:BRANCHES_SHOWN]],
+            "join": node.join,
+        },
+    )
+    begun = [fan_id]
+    for index, way in enumerate(ways):
+        number = branches.number()
+        branches.branches[number] = Branch(fan=fan_id, index=index, inputs=dict(way.given))
+        if way.over is not None and fan.timeout_s != 0:
+            begun.append(_fan_over(draft, moves, number, node, visit, way))
+        else:
+            _begin(draft, moves, fan, number, way.target, way.output)
+    return begun
+
+
+def _begin(
+    draft: Draft, moves: Moves, fan: Fan, branch_id: int, target: str, output: Outputs
+) -> None:
+    """Send a new branch to its first node; one that may not run at all stays before it."""
+    if fan.timeout_s != 0:
+        moves.append(Move(0, branch_id, target, output))
+        return
+    token_id = -draft.branches().number()
+    draft.tokens[token_id] = Token(node=target, branch=branch_id)
+
+
+def _fan_over(
+    draft: Draft, moves: Moves, branch_id: int, node: PlanNode, visit: int, way: Way
+) -> int:
+    """Fan out over the list of a way; return the number of that fan-out."""
+    edge, items = way.over, way.items
+    assert edge is not None, "a map has an edge"
+    assert edge.map is not None, "and says how"
+    assert items is not None, "and a list"
+    branches, parallel, spec = draft.branches(), node.parallel, edge.map
+    fan_id, total = branches.number(), items_in(items) or 0
+    branches.fans[fan_id] = Fan(
+        node=node.id,
+        kind=FanKind.MAP,
+        branch=branch_id,
+        join=edge.until,
+        visit=visit,
+        on_failure=parallel.failure,
+        on_conflict=parallel.conflict,
+        timeout_s=parallel.branch_timeout_seconds,
+        map=FanMap(
+            items=items,
+            total=total,
+            target=way.target,
+            concurrency=spec.concurrency,
+            item=spec.item,
+            into=spec.into,
+            index=spec.index,
+            collect=spec.collect,
+            inputs=dict(way.given),
+        ),
+    )
+    data = {"visit": visit, "count": total, "branches": [way.target], "join": edge.until}
+    draft.event(_STARTED, node.id, data)
+    start_items(draft, moves, fan_id)
+    return fan_id
+
+
+def start_items(draft: Draft, moves: Moves, fan_id: int) -> None:
+    """Begin as many elements of a map as may run at a time."""
+    branches = draft.branches()
+    fan = branches.fan(fan_id)
+    spec = fan.map
+    if spec is None:
+        return
+    there = branches.of_fan(fan_id)
+    started = len(there) + len(branches.results_of(fan_id))
+    free = spec.concurrency - sum(one.status is BranchStatus.OPEN for _, one in there)
+    count = min(free, spec.total - started)
+    if count <= 0:
+        return
+    if count > 1 and len(draft.standing_tokens()) + len(moves) + count > TOKENS_MAX:
+        text = f"more than {TOKENS_MAX} branches are under way: let maps run fewer at a time"
+        draft.stop(Status.FAILED, text)
+        return
+    items = _split(spec.items)
+    for index in range(started, started + count):
+        inputs = {**spec.inputs, spec.item: items[index]}
+        if spec.index is not None:
+            inputs[spec.index] = msgspec.Raw(encode(index))
+        number = branches.number()
+        branches.branches[number] = Branch(fan=fan_id, index=index, inputs=inputs)
+        _begin(draft, moves, fan, number, spec.target, inputs)
+
+
+def enter_subgraph(
+    draft: Draft, moves: Moves, token_id: int, node: PlanNode, visit: int, output: Outputs
+) -> int:
+    """Begin a graph within the graph, with what its node declares as input; `output` is that of the
+    node before. Returns the number of that fan-out.
+    """
+    assert node.inside is not None, "it is one"
+    draft.remove(token_id)
+    keys = node.spec.input_keys
+    seen = {**draft.all_memory(), **output}
+    inputs = {key: seen[key] for key in keys if key in seen} if keys else seen
+    branches = draft.branches()
+    fan_id, branch_id = branches.number(), branches.number()
+    fan = branches.fans[fan_id] = Fan(
+        node=node.id,
+        kind=FanKind.SUBGRAPH,
+        branch=draft.branch,
+        visit=visit,
+        timeout_s=None if node.spec.timeout_s is None else float(node.spec.timeout_s),
+    )
+    branches.branches[branch_id] = Branch(fan=fan_id, inputs=inputs)
+    _begin(draft, moves, fan, branch_id, node.inside, inputs)
+    return fan_id
