@@ -24,6 +24,7 @@ _WORDS: Final = {
     "recover": "taken up again at {node}, where it was interrupted",
     "cancel": "cancelled",
     "hold": "held",
+    "migrate": "moved to another version of its graph",
     "release": "let go, as it fits the graph again",
 }
 _WITHOUT_NODE: Final = {

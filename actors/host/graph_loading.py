@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.actors.host.agent_builder import Agent
+from greenroom.actors.nodes.migrator import Migrate
 from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.errors import GreenroomError
 from greenroom.protocol.graph import GraphSpec
@@ -23,12 +24,14 @@ _NAMES_SHOWN: Final = 10
 @dataclass(frozen=True, slots=True)
 class LoadedGraph:
     """A graph, unchecked, and what came with it: an agent has entry points and functions, a plain
-    graph has None for its functions, because nobody knows them.
+    graph has None for its functions, because nobody knows them. `migration` is an agent's function
+    for sessions of earlier versions.
     """
 
     graph: GraphSpec
     entry_points: tuple[EntryPointSpec, ...] = ()
     functions: frozenset[str] | None = None
+    migration: Migrate | None = None
 
     @property
     def entry_nodes(self) -> list[str]:
@@ -127,7 +130,10 @@ def _as_graph(source: str, found: object) -> LoadedGraph:
     if isinstance(found, Agent):
         try:
             return LoadedGraph(
-                found.declared(), tuple(found.entry_points), frozenset(found.functions)
+                found.declared(),
+                tuple(found.entry_points),
+                frozenset(found.functions),
+                found.migration,
             )
         except GreenroomError as error:
             raise GraphNotLoaded(f"{source!a:.200} makes no graph: {error}") from error

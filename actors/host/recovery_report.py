@@ -31,7 +31,12 @@ class RecoveryReport:
         return going_on + self.paused + len(self.held)
 
     def __str__(self) -> str:
+        seldom = {
+            "released": self.released,
+            "compatible": self.compatible,
+            "migrated": self.migrated,
+        }
         return (
             f"recovered={self.recovered} queued={self.queued} "
             f"waiting={self.waiting} paused={self.paused} held={len(self.held)}"
-        )
+        ) + "".join(f" {name}={count}" for name, count in seldom.items() if count)

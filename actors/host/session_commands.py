@@ -18,6 +18,7 @@ from greenroom.actors.host.command_output import (
 from greenroom.actors.host.history_reading import history_in, history_query
 from greenroom.actors.host.session_reading import page_in, query_of, session_in
 from greenroom.actors.host.store_arguments import AsJson, Debug, StoreFolder
+from greenroom.actors.host.version_commands import check_sessions
 from greenroom.protocol.errors import InvalidInput
 from greenroom.protocol.history import History
 from greenroom.protocol.limits import LIST_PAGE_DEFAULT
@@ -101,6 +102,9 @@ def _history(
         write_json(found)
     else:
         _write_history(found)
+
+
+session_app.command("check")(check_sessions)
 
 
 def _moment(option: str, text: str | None) -> datetime | None:

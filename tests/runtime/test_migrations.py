@@ -81,6 +81,7 @@ async def test_whoever_waits_goes_on_where_it_was_under_the_new_name(lab: Any, u
     async with agent.runtime(lab, "begin", migrate=migrate) as runtime:
         found = runtime.recovery
         assert (found.migrated, found.waiting, found.held) == (2, 2, {})
+        assert str(found) == "recovered=0 queued=0 waiting=2 paused=0 held=0 migrated=2"
         # In one commit: who looks sees the whole of it or nothing.
         await runtime.answer(f"{asking}:q1", "this")
         result = await runtime.wait_for_completion(asking, timeout=20)
