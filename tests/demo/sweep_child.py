@@ -44,7 +44,7 @@ class Killer:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def failpoint(self, name: str) -> None:
-        self.reached({"commit.before_sync": "before", "commit.after_sync": "after"}[name])
+        self.reached({"commit.before_sync": "before", "commit.after_sync": "after"}.get(name, name))
 
 
 class KillingLedger(Ledger):
