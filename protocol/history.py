@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from greenroom.protocol.execution import ExecutionState, Status, Token
-from greenroom.protocol.patch import JournalRecord
+from greenroom.protocol.patch import JournalRecord, Patch
 from greenroom.protocol.questions import question_id
 from greenroom.protocol.sessions import ForkedFrom
 from greenroom.protocol.timers import moment
@@ -40,9 +40,10 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One record of a session: what happened at `at` (aware, UTC), and where it stood then.
 
     `what` is for people, `cause` for programs. `visit` and `attempt` are of the node run that it
-    is about, 0 when it is about none; `branch` is 0 on the main line. `changed` are the keys of the
-    memory that it set, `removed` those that it took away. `status` and `position`, the nodes at
-    which the session stood, are those after it; so are `checkpoints`, the ids of what names it.
+    is about, 0 when it is about none; `branch` is 0 on the main line. `changed` are the keys that
+    it set in the memory, or for its branch, `removed` those that it took away. `status` and
+    `position`, the nodes at which the session stood, are those after it; so are `checkpoints`, the
+    ids of what names it.
     """
 
     seq: int
@@ -91,7 +92,7 @@ def entry_of(
         branch=_branch(record, before),
         status=state.status,
         position=[token.node for token in state.tokens.values()],
-        changed=sorted(patch.memory),
+        changed=_changed(patch),
         removed=sorted(key for key in patch.forget if key not in patch.memory),
         checkpoints=checkpoints,
         error=cause.error or patch.error,
@@ -128,10 +129,17 @@ def _named(kind: str, names: list[str]) -> str:
     return f"{kind} {shown}{more}" if len(names) == 1 else f"{kind}s {shown}{more}"
 
 
+def _changed(patch: Patch) -> list[str]:
+    keys = set(patch.memory)
+    if patch.branching is not None:
+        keys.update(*patch.branching.overlays.values())
+    return sorted(keys)
+
+
 def _branch(record: JournalRecord, before: dict[int, Token]) -> int:
     """Which branch the record's node run was in."""
     cause = record.cause
     for token in before.values():
         if token.node == cause.node and cause.visit in (0, token.visit):
-            return int(getattr(token, "branch", 0))
+            return token.branch
     return 0
