@@ -113,10 +113,7 @@ class Agent:
                 self._pauses.append(name)
             if resume_at is not None:
                 self._resume_at[f"{name}_resume"] = resume_at
-            if then is not None:
-                self._then[name] = [then] if isinstance(then, str) else list(then)
-            if on_failure is not None:
-                self.edge(name, on_failure, on_failure=True)
+            self._add_ways(name, then, on_failure)
             return function
 
         return declare
@@ -138,6 +135,42 @@ class Agent:
             **settings,
         )
         self._add_node(spec, terminal=False)
+
+    def subgraph(
+        self,
+        id: str,
+        graph: "GraphSpec | Agent",
+        *,
+        inputs: Iterable[str] = (),
+        outputs: Iterable[str] = (),
+        then: str | Iterable[str] | None = None,
+        on_failure: str | None = None,
+        terminal: bool = False,
+        **settings: Any,
+    ) -> None:
+        """Declare a node that runs another graph from its entry node to an end.
+
+        That sees the `inputs` alone, or all memory without any, and of its memory at the end the
+        `outputs`, or all without any, are the node's output. The functions of an Agent come with
+        it, and stay its own: two agents may share a function, not a name. What is declared to the
+        agent later is not in the node. Raises InvalidInput.
+        """
+        functions: dict[str, Callable[..., Any]] = {}
+        if isinstance(graph, Agent):
+            functions, graph = graph.functions, graph.declared()
+        spec = NodeSpec(
+            id=id,
+            node_type="subgraph",
+            graph=graph,
+            input_keys=list(inputs),
+            output_keys=list(outputs),
+            **settings,
+        )
+        for name, function in functions.items():
+            if self._functions.get(name) is not function:
+                self._add_function(name, function)
+        self._add_node(spec, terminal=terminal)
+        self._add_ways(id, then, on_failure)
 
     def edge(
         self,
@@ -283,6 +316,14 @@ class Agent:
         self._nodes[spec.id] = spec
         if terminal:
             self._terminal.append(spec.id)
+
+    def _add_ways(
+        self, name: str, then: str | Iterable[str] | None, on_failure: str | None
+    ) -> None:
+        if then is not None:
+            self._then[name] = [then] if isinstance(then, str) else list(then)
+        if on_failure is not None:
+            self.edge(name, on_failure, on_failure=True)
 
     def _add_function(self, name: str, function: Callable[..., Any]) -> None:
         if name in self._functions:

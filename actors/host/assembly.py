@@ -189,7 +189,7 @@ class Assembly:
         runner = NodeRunner(
             self.nodes,
             self._functions,
-            {node.id: node for node in self._graph.nodes},
+            {node.id: node.spec for node in self.plan.nodes.values()},
             self.store,
             self.system.clock,
             turns=self._state.turns,

@@ -50,7 +50,8 @@ class Registrations:
             raise InvalidConfig(f"an entry point is a {type(spec).__name__}: use an EntryPointSpec")
         if spec.id in self.entry_points:
             raise EntryPointExists(f"Entry point '{spec.id}' already registered")
-        if spec.entry_node not in self.plan.nodes:
+        # Not the plan's: nobody may begin in the middle of a graph that is in a node.
+        if spec.entry_node not in _node_ids(self.graph):
             raise NodeNotFound(f"Entry node '{spec.entry_node}' not found in graph")
         refuse_unsupported(None, (spec,))
         self.entry_points[spec.id] = spec
@@ -93,7 +94,8 @@ class Registrations:
                     f"constraint {rule.id!r}: its check names the function {rule.check!r}, and a "
                     "check is an expression: call the function in a node and check what it returns"
                 )
-        missing = self.functions.missing(self.graph.nodes)
+        specs = [node.spec for node in self.plan.nodes.values() if node.inside is None]
+        missing = self.functions.missing(specs)
         asked = functions_of(self._goal)
         missing += [name for name in dict.fromkeys(asked.values()) if name not in self.functions]
         if missing:
@@ -101,7 +103,7 @@ class Registrations:
                 f"functions {missing} are not registered: pass functions={{name: callable}} or "
                 "call register_function() before start()"
             )
-        problems = self.functions.problems(self.graph.nodes)
+        problems = self.functions.problems(specs)
         problems += [
             f"success criterion {criterion!r}: function {name!r} must take the output, and nothing "
             "else that has no default"

@@ -10,6 +10,7 @@ import msgspec
 
 from greenroom.protocol.engine.conditions import Condition, compile_condition
 from greenroom.protocol.engine.constraints import PlanConstraint, compile_constraints
+from greenroom.protocol.engine.flattening import flatten
 from greenroom.protocol.engine.joins import Ways, joins, ways_of
 from greenroom.protocol.errors import NodeNotFound, UnsupportedSetting
 from greenroom.protocol.goal import Constraint
@@ -103,20 +104,24 @@ def compile_plan(
     or a check does not parse, UnsupportedSetting for a condition that needs a language model. Pure;
     called once per graph.
     """
+    flat = flatten(graph)
+    graph, entries = flat.graph, flat.entries
     ids = {node.id for node in graph.nodes}
     leaving: dict[str, list[PlanEdge]] = {one: [] for one in ids}
-    ways = ways_of(graph) if any(edge.map is not None for edge in graph.edges) else None
+    mapped = any(edge.map is not None for edge in graph.edges)
+    ways = ways_of(graph, entries.values()) if mapped else None
     for edge in sorted(graph.edges, key=lambda one: -one.priority):
         if edge.source not in ids or edge.target not in ids:
             raise NodeNotFound(
                 f"edge {edge.id!r} joins {edge.source!r} and {edge.target!r}: not both are nodes"
             )
         leaving[edge.source].append(_compile_edge(edge, ways))
-    meeting = joins(graph)
+    meeting = joins(graph, entries.values())
     nodes = {
         node.id: replace(
             _compile_node(node, tuple(leaving[node.id]), graph, ids, blocking),
             join=meeting.get(node.id),
+            inside=entries.get(node.id),
         )
         for node in graph.nodes
     }
@@ -125,7 +130,7 @@ def compile_plan(
         graph_id=graph.id,
         nodes=MappingProxyType(nodes),
         max_steps=graph.max_steps,
-        digest=_digest(graph, constraints),
+        digest=_digest(graph, constraints, entries),
         constraints=constraints,
         tells_metrics=tells_metrics,
     )
@@ -163,7 +168,8 @@ def _compile_node(
     ids: set[str],
     blocking: Collection[str],
 ) -> PlanNode:
-    function = node.function if node.node_type == "router" else node.function_name
+    named = node.node_type not in ("router", "subgraph")
+    function = node.function_name if named else node.function
     resume_at = resume_node(graph, node.id)
     following = {*node.routes.values()} if resume_at is None else {*node.routes.values(), resume_at}
     lost = sorted(following - ids)
@@ -199,7 +205,9 @@ def resume_node(graph: GraphSpec, node_id: str) -> str | None:
     return graph.entry_points.get(f"{node_id}_resume")
 
 
-def _digest(graph: GraphSpec, constraints: Sequence[PlanConstraint]) -> bytes:
+def _digest(
+    graph: GraphSpec, constraints: Sequence[PlanConstraint], entries: Mapping[str, str]
+) -> bytes:
     """Return a digest of what the engine decides by: texts for people and the order of nodes do not
     count.
     """
@@ -242,6 +250,8 @@ def _digest(graph: GraphSpec, constraints: Sequence[PlanConstraint]) -> bytes:
         parts.append([[one, resume_node(graph, one)] for one in sorted(graph.pause_nodes)])
     if graph.parallel != PARALLEL_DEFAULT:
         parts.append(graph.parallel)
+    if entries:
+        parts.append(sorted(entries.items()))
     if constraints:
         parts.append([[one.id, one.hard, one.check.expression] for one in constraints])
     canonical = _encoder.encode(parts)

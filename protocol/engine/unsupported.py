@@ -59,9 +59,6 @@ def refuse_unsupported(
     """Raise the first error of `unsupported_settings`, if there is one."""
     for error in unsupported_settings(graph, entry_points, checkpoint_config, goal):
         raise error
-    for node in () if graph is None else graph.nodes:
-        if node.node_type == "subgraph":
-            raise UnsupportedSetting(f"node {node.id!r}: node_type 'subgraph'")
 
 
 def _unsupported_in(level: Level) -> list[UnsupportedSetting]:

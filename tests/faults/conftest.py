@@ -4,7 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +23,13 @@ from greenroom.storage.check import check, verify_pages
 from greenroom.storage.lmdb_store import open_reader
 from greenroom.storage.reader import Reader
 
-AGENT = str(Path(__file__).with_name("agent.py"))
-EFFECTS_AGENT = str(Path(__file__).with_name("effects_agent.py"))
-ALL_WAITS_AGENT = str(Path(__file__).with_name("all_waits_agent.py"))
-BACK_AGENT = str(Path(__file__).with_name("back_agent.py"))
-MIGRATING_AGENT = str(Path(__file__).with_name("migrating_agent.py"))
-FORK_AGENT = str(Path(__file__).with_name("fork_agent.py"))
 CLOSING = ("node_succeeded", "node_errored")
 
 
 class Zygote:
     """Forks one process per request."""
 
-    def __init__(self, agent: str = AGENT) -> None:
+    def __init__(self, agent: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, agent], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -182,75 +176,59 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def zygote() -> Iterator[Zygote]:
-    one = Zygote()
-    yield one
-    one.close()
+def zygotes() -> Iterator[Callable[[str], Zygote]]:
+    """Gives the zygote of an agent by the name of its file, which imports what that needs once."""
+    made: dict[str, Zygote] = {}
 
+    def zygote(agent: str) -> Zygote:
+        if agent not in made:
+            made[agent] = Zygote(str(Path(__file__).with_name(agent)))
+        return made[agent]
 
-@pytest.fixture(scope="session")
-def effects_zygote() -> Iterator[Zygote]:
-    one = Zygote(EFFECTS_AGENT)
-    yield one
-    one.close()
-
-
-@pytest.fixture(scope="session")
-def waits_zygote() -> Iterator[Zygote]:
-    one = Zygote(ALL_WAITS_AGENT)
-    yield one
-    one.close()
+    yield zygote
+    for one in made.values():
+        one.close()
 
 
 @pytest.fixture
-def new_waits_place(tmp_path: Path, waits_zygote: Zygote) -> Any:
+def zygote(zygotes: Callable[[str], Zygote]) -> Zygote:
+    return zygotes("agent.py")
+
+
+@pytest.fixture
+def new_waits_place(tmp_path: Path, zygotes: Callable[[str], Zygote]) -> Any:
     """Makes a place for the agent with everything that waits."""
-    return lambda name: Place(tmp_path / str(name), waits_zygote)
+    return lambda name: Place(tmp_path / str(name), zygotes("all_waits_agent.py"))
 
 
 @pytest.fixture
-def new_effects_place(tmp_path: Path, effects_zygote: Zygote) -> Any:
+def new_effects_place(tmp_path: Path, zygotes: Callable[[str], Zygote]) -> Any:
     """Makes a place for the agent with effects."""
-    return lambda name: Place(tmp_path / str(name), effects_zygote)
-
-
-@pytest.fixture(scope="session")
-def migrating_zygote() -> Iterator[Zygote]:
-    one = Zygote(MIGRATING_AGENT)
-    yield one
-    one.close()
+    return lambda name: Place(tmp_path / str(name), zygotes("effects_agent.py"))
 
 
 @pytest.fixture
-def new_migrating_place(tmp_path: Path, migrating_zygote: Zygote) -> Any:
+def new_migrating_place(tmp_path: Path, zygotes: Callable[[str], Zygote]) -> Any:
     """Makes a place for the agent whose graph changes."""
-    return lambda name: Place(tmp_path / str(name), migrating_zygote)
-
-
-@pytest.fixture(scope="session")
-def back_zygote() -> Iterator[Zygote]:
-    one = Zygote(BACK_AGENT)
-    yield one
-    one.close()
+    return lambda name: Place(tmp_path / str(name), zygotes("migrating_agent.py"))
 
 
 @pytest.fixture
-def new_back_place(tmp_path: Path, back_zygote: Zygote) -> Any:
+def new_back_place(tmp_path: Path, zygotes: Callable[[str], Zygote]) -> Any:
     """Makes a place for the agent that goes back to a checkpoint."""
-    return lambda name: Place(tmp_path / str(name), back_zygote)
-
-
-@pytest.fixture(scope="session")
-def fork_zygote() -> Iterator[Zygote]:
-    one = Zygote(FORK_AGENT)
-    yield one
-    one.close()
+    return lambda name: Place(tmp_path / str(name), zygotes("back_agent.py"))
 
 
 @pytest.fixture
-def new_fork_place(tmp_path: Path, fork_zygote: Zygote) -> Any:
+def new_fork_place(tmp_path: Path, zygotes: Callable[[str], Zygote]) -> Any:
     """Makes a place for the agent that is forked."""
-    return lambda name: Place(tmp_path / str(name), fork_zygote)
+    return lambda name: Place(tmp_path / str(name), zygotes("fork_agent.py"))
+
+
+@pytest.fixture
+def new_subgraph_place(tmp_path: Path, zygotes: Callable[[str], Zygote]) -> Any:
+    """Makes a place for the agent whose graph holds another one."""
+    return lambda name: Place(tmp_path / str(name), zygotes("subgraph_agent.py"))
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from greenroom.protocol.engine.validation import (
 from greenroom.protocol.entry_point import EntryPointSpec
 from greenroom.protocol.errors import InvalidGraph
 from greenroom.protocol.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
+from greenroom.protocol.limits import EDGES_MAX
 
 
 def chain(**changes: Any) -> GraphSpec:
@@ -96,6 +97,7 @@ def edge(condition: str = "always", **fields: Any) -> EdgeSpec:
         ({"edges": edges(edge(priority=10**6))}, ["edge 'e'", "priority"]),
         ({"nodes": nodes(NodeSpec(id="x"))}, ["node 'x' is unreachable"]),
         ({"nodes": []}, ["graph 'g' has no nodes"]),
+        ({"edges": [edge()] * (EDGES_MAX + 1)}, ["graph 'g' has more than", f"{EDGES_MAX} edges"]),
         ({"id": "a b"}, ["graph id 'a b'"]),
         ({"goal_id": "../x"}, ["goal id '../x'"]),
         ({"max_steps": 0}, ["max_steps is 0"]),
