@@ -190,17 +190,24 @@ def _pass_router(
 
 
 def _is_over(draft: Draft, moves: Moves, move: Move) -> bool:
-    """Whether a branch goes on no further: it has failed meanwhile, or this is its join."""
+    """Whether a branch goes on no further: it has failed meanwhile, or this is its join, or that of
+    a branch that it is in.
+    """
     branches = draft.branches()
     branch = branches.branch(move.branch)
     if branch is None or not branches.is_open(move.branch):
         _wait_before(draft, move)
         return True
     fan = branches.fan(branch.fan)
-    if fan.join != move.node or fan.kind is FanKind.SUBGRAPH:
-        return False
-    arrive(draft, moves, move.token_id)
-    return True
+    while fan.kind is not FanKind.SUBGRAPH:
+        if fan.join == move.node:
+            arrive(draft, moves, move.token_id)
+            return True
+        outer = branches.branch(fan.branch)
+        if outer is None:
+            break
+        fan = branches.fan(outer.fan)
+    return False
 
 
 def _wait_before(draft: Draft, move: Move) -> None:
