@@ -11,7 +11,7 @@ from greenroom.protocol.execution import Phase, Status
 class Position(msgspec.Struct, frozen=True, kw_only=True):
     """Where a session stands. `ended`: the node is done, and what follows it comes next; else it
     runs, once more when `attempt` is over 0, when the session goes on. `questions` are the ids of
-    what it asks people.
+    what it asks people. `branch` 0 is the main line; others are of fan-outs that are open.
     """
 
     node: str
@@ -20,13 +20,15 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     ended: bool
     phase: Phase
     questions: tuple[str, ...] = ()
+    branch: int = 0
 
 
 class OutdatedSession(msgspec.Struct, frozen=True, kw_only=True):
     """A session that does not fit the graph as it is now, and why (`reasons`).
 
-    `memory` is a copy with decoded values. The versions are the texts that the graphs had, the
-    digests tell them apart for certain; `from_version` is empty when nobody knows it any more.
+    `memory` is a copy with decoded values, that of the main line. The versions are the texts that
+    the graphs had, the digests tell them apart for certain; `from_version` is empty when nobody
+    knows it any more.
     """
 
     session_id: str

@@ -6,6 +6,8 @@ from typing import Final
 
 import msgspec
 
+from greenroom.protocol.branches import Branching
+from greenroom.protocol.engine.branch_draft import BranchDraft
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.ticks import Migrate
@@ -52,6 +54,7 @@ def _position(state: ExecutionState, token_id: int, token: Token) -> Position:
         attempt=token.attempt,
         ended=token.ended is not None,
         phase=token.phase,
+        branch=token.branch,
         questions=tuple(
             question_id(name, number)
             for number, one in state.questions.items()
@@ -107,11 +110,9 @@ def migrate(plan: Plan, state: ExecutionState, tick: Migrate, now: float) -> Tra
                 for number, one in state.questions.items()
                 if one.token == token_id
             ]
-    if draft.parallel is not None:
-        for fan_id, fan in draft.parallel.open_fans().items():
-            renamed = fan.renamed(tick.nodes)
-            if renamed != fan:
-                draft.parallel.fans[fan_id] = renamed
+    if draft.parallel is not None and state.branching is not None:
+        _move_branches(draft.parallel, state.branching, tick)
+        draft.over = True  # how it stands is how it stood
     for number, kept in state.inbox.items():
         if tick.nodes.get(kept.node, kept.node) != kept.node:
             draft.inbox[number] = msgspec.structs.replace(kept, node=tick.nodes[kept.node])
@@ -132,6 +133,18 @@ def migrate(plan: Plan, state: ExecutionState, tick: Migrate, now: float) -> Tra
         ),
     )
     return msgspec.structs.replace(made, patch=patch)
+
+
+def _move_branches(draft: BranchDraft, branching: Branching, tick: Migrate) -> None:
+    """Open fan-outs lead to nodes by their new names, and branches of maps have visited those."""
+    for fan_id, fan in branching.fans.items():
+        renamed = fan.renamed(tick.nodes)
+        if renamed != fan:
+            draft.fans[fan_id] = renamed
+    for branch_id, counts in branching.visits.items():
+        for node, count in counts.items():
+            if (name := tick.nodes.get(node, node)) != node:
+                draft.visits.setdefault(branch_id, {})[name] = count
 
 
 def _visits(state: ExecutionState, tick: Migrate) -> dict[str, int]:
