@@ -11,6 +11,8 @@ an execution.
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from functools import cached_property
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 import msgspec
@@ -20,6 +22,9 @@ from greenroom.protocol.parallel import MemoryConflictStrategy, OnBranchFailure
 
 MAIN: Final = 0
 """The branch of the main line, which is in no table."""
+
+_STALE_MAX: Final = 64  # times of branches that run no more, before they are cleared away
+_split: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
 class FanKind(StrEnum):
@@ -112,11 +117,12 @@ class MapResult(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, array
     error: str | None = None
 
 
-class Branching(msgspec.Struct, gc=False, omit_defaults=True, kw_only=True):
+class Branching(msgspec.Struct, omit_defaults=True, kw_only=True, dict=True):
     """The part of an execution's state that is about branches; changed in place by `apply`.
 
     `overlays` and `visits` are by branch; `visits` counts those of nodes in a branch of a map.
     `results` are by fan-out and place in the list. `newest` is the greatest number given so far.
+    `index` can be told from the rest, and is not stored.
     """
 
     fans: dict[int, Fan] = {}
@@ -125,6 +131,102 @@ class Branching(msgspec.Struct, gc=False, omit_defaults=True, kw_only=True):
     results: dict[int, dict[int, MapResult]] = {}
     visits: dict[int, dict[str, int]] = {}
     newest: int = 0
+
+    @cached_property
+    def index(self) -> "BranchIndex":
+        """Made when it is first asked for; `apply_branching` keeps it."""
+        return BranchIndex(self.fans, self.branches)
+
+
+class BranchIndex:
+    """What belongs to what in a `Branching`. Without it every step would look at every branch.
+
+    `members` has the branches of each fan-out, `opened` how many of them are open, `inner` the
+    fan-outs that are open directly in each branch.
+    """
+
+    __slots__ = ("_branches", "_ends", "_fans", "_items", "inner", "members", "opened")
+
+    def __init__(self, fans: dict[int, Fan], branches: dict[int, Branch]) -> None:
+        self._fans, self._branches = fans, branches  # the tables themselves: they go on changing
+        self._items: dict[int, list[msgspec.Raw]] = {}
+        self._ends: list[tuple[float, int]] = []  # heap: when, which branch; some are stale
+        self.members: dict[int, dict[int, None]] = {}
+        self.opened: dict[int, int] = {}
+        self.inner: dict[int, dict[int, None]] = {}
+        for fan_id, fan in fans.items():
+            self.fan_changes(fan_id, None, fan)
+        for branch_id, branch in branches.items():
+            self.branch_changes(branch_id, None, branch)
+
+    def fan_changes(self, fan_id: int, before: Fan | None, after: Fan | None) -> None:
+        """A fan-out comes, goes, or gets other names of nodes."""
+        if before is None and after is not None:
+            self.inner.setdefault(after.branch, {})[fan_id] = None
+        elif before is not None and after is None:
+            self._items.pop(fan_id, None)
+            inner = self.inner[before.branch]
+            del inner[fan_id]
+            if not inner:
+                del self.inner[before.branch]
+
+    def branch_changes(self, branch_id: int, before: Branch | None, after: Branch | None) -> None:
+        """A branch comes, goes, or comes further; its fan-out is in the table, unless both go."""
+        if before is not None:
+            self._count(before, -1)
+            if after is None:
+                members = self.members[before.fan]
+                del members[branch_id]
+                if not members:
+                    del self.members[before.fan]
+        if after is not None:
+            self._count(after, 1)
+            self.members.setdefault(after.fan, {})[branch_id] = None
+            ends_at = branch_ends_at(after, self._fans[after.fan])
+            if ends_at is not None:
+                heappush(self._ends, (ends_at, branch_id))
+
+    def _count(self, branch: Branch, change: int) -> None:
+        if branch.status is BranchStatus.OPEN:
+            count = self.opened.get(branch.fan, 0) + change
+            if count:
+                self.opened[branch.fan] = count
+            else:
+                self.opened.pop(branch.fan, None)
+
+    def first_end(self) -> float | None:
+        """When the first branch will have run as long as it may; None for never."""
+        if len(self._ends) > 2 * len(self._branches) + _STALE_MAX:
+            self._ends = [one for one in self._ends if self._ends_then(*one)]
+            heapify(self._ends)
+        while self._ends and not self._ends_then(*self._ends[0]):
+            heappop(self._ends)
+        return self._ends[0][0] if self._ends else None
+
+    def _ends_then(self, ends_at: float, branch_id: int) -> bool:
+        branch = self._branches.get(branch_id)
+        return branch is not None and branch_ends_at(branch, self._fans[branch.fan]) == ends_at
+
+    def items(self, fan_id: int) -> list[msgspec.Raw]:
+        """The elements of the list of a map, taken apart once."""
+        found = self._items.get(fan_id)
+        if found is None:
+            spec = self._fans[fan_id].map
+            assert spec is not None, "it is a map"
+            found = self._items[fan_id] = items_of(spec)
+        return found
+
+
+def items_of(spec: FanMap) -> list[msgspec.Raw]:
+    """Take the list of a map apart. The elements are parts of the encoded list, not copies."""
+    return _split(spec.items)
+
+
+def branch_ends_at(branch: Branch, fan: Fan) -> float | None:
+    """Return when a branch that runs will have run as long as it may."""
+    if fan.timeout_s is None or branch.since is None:
+        return None
+    return branch.since + max(0.0, fan.timeout_s - branch.used_s)
 
 
 class BranchingPatch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -149,13 +251,18 @@ def apply_branching(before: Branching | None, patch: BranchingPatch) -> Branchin
         state = copy_of(patch.whole)
         state.newest = max(state.newest, 0 if before is None else before.newest)
     state.newest = max(state.newest, patch.newest)
+    index: BranchIndex | None = vars(state).get("index")
     for fan_id, fan in patch.fans.items():
+        if index is not None:
+            index.fan_changes(fan_id, state.fans.get(fan_id), fan)
         if fan is None:
             state.fans.pop(fan_id, None)
             state.results.pop(fan_id, None)
         else:
             state.fans[fan_id] = fan
     for branch_id, branch in patch.branches.items():
+        if index is not None:
+            index.branch_changes(branch_id, state.branches.get(branch_id), branch)
         if branch is None:
             state.branches.pop(branch_id, None)
             state.overlays.pop(branch_id, None)

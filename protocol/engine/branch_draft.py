@@ -13,6 +13,7 @@ from greenroom.protocol.branches import (
     Fan,
     FanKind,
     MapResult,
+    items_of,
 )
 
 Values = Mapping[str, msgspec.Raw]
@@ -23,6 +24,8 @@ class BranchDraft:
 
     __slots__ = (
         "_before",
+        "_begun",
+        "_counts",
         "_newest",
         "branches",
         "fans",
@@ -34,6 +37,8 @@ class BranchDraft:
     def __init__(self, before: Branching | None) -> None:
         self._before = Branching() if before is None else before
         self._newest = self._before.newest
+        self._begun: dict[int, list[int]] = {}  # branches, by their fan-outs
+        self._counts: dict[int, tuple[int, int]] = {}  # how many more are there, and are open
         self.fans: dict[int, Fan | None] = {}
         self.branches: dict[int, Branch | None] = {}
         self.overlays: dict[int, dict[str, msgspec.Raw]] = {}
@@ -50,6 +55,10 @@ class BranchDraft:
         found = self.fans[fan_id] if fan_id in self.fans else self._before.fans[fan_id]
         assert found is not None, "it is open"
         return found
+
+    def is_there(self, fan_id: int) -> bool:
+        """Say whether a fan-out is open."""
+        return (self.fans if fan_id in self.fans else self._before.fans).get(fan_id) is not None
 
     def branch(self, branch_id: int) -> Branch | None:
         """The branch of that number, None when it is no more."""
@@ -73,17 +82,41 @@ class BranchDraft:
 
     def of_fan(self, fan_id: int) -> list[tuple[int, Branch]]:
         """The branches of a fan-out that are there, in their order."""
-        found = [(number, one) for number, one in self.all().items() if one.fan == fan_id]
+        known = self._before.index.members.get(fan_id, {})
+        numbers = dict.fromkeys([*known, *self._begun.get(fan_id, ())])
+        found = [(number, one) for number in numbers if (one := self.branch(number)) is not None]
         return sorted(found, key=lambda item: item[1].index)
 
-    def is_within(self, branch_id: int, outer: int) -> bool:
-        """Say whether a branch is `outer`, or in it."""
-        while branch_id not in (outer, MAIN):
-            branch = self.branch(branch_id)
-            if branch is None:
-                return False
-            branch_id = self.fan(branch.fan).branch
-        return branch_id == outer
+    def count_of(self, fan_id: int) -> tuple[int, int]:
+        """How many branches of a fan-out are there, and how many of them are open."""
+        index = self._before.index
+        there, opened = self._counts.get(fan_id, (0, 0))
+        return len(index.members.get(fan_id, ())) + there, index.opened.get(fan_id, 0) + opened
+
+    def set_branch(self, branch_id: int, branch: Branch) -> None:
+        """Begin a branch, or bring it further."""
+        before = self.branch(branch_id)
+        self._count(before, -1)
+        self._count(branch, 1)
+        if before is None:
+            self._begun.setdefault(branch.fan, []).append(branch_id)
+        self.branches[branch_id] = branch
+
+    def _count(self, branch: Branch | None, change: int) -> None:
+        if branch is not None:
+            there, opened = self._counts.get(branch.fan, (0, 0))
+            opened += change if branch.status is BranchStatus.OPEN else 0
+            self._counts[branch.fan] = there + change, opened
+
+    def within(self, outer: int) -> set[int]:
+        """The branch and all that are in it."""
+        found, pending = {outer}, [outer]
+        while pending:
+            for fan_id in self.inner_fans(pending.pop()):
+                for branch_id, _ in self.of_fan(fan_id):
+                    found.add(branch_id)
+                    pending.append(branch_id)
+        return found
 
     def outer(self, branch_id: int) -> Iterator[int]:
         """The branch and those that it is in, the nearest first, without the main line."""
@@ -93,6 +126,20 @@ class BranchDraft:
             assert branch is not None, "what is in it is there"
             branch_id = self.fan(branch.fan).branch
 
+    def outer_of_gone(self, branch_id: int) -> Iterator[int]:
+        """Like `outer`, also for a branch that this step took away; one that came and went in it
+        is in nothing.
+        """
+        while branch_id != MAIN:
+            branch = self.branch(branch_id) or self._before.branches.get(branch_id)
+            fan = None if branch is None else self.fans.get(branch.fan)
+            if branch is not None and fan is None:
+                fan = self._before.fans.get(branch.fan)
+            if fan is None:
+                return
+            yield branch_id
+            branch_id = fan.branch
+
     def open_fans(self) -> dict[int, Fan]:
         """Every fan-out that is open."""
         merged = {**self._before.fans, **self.fans}
@@ -100,7 +147,9 @@ class BranchDraft:
 
     def inner_fans(self, branch_id: int) -> list[int]:
         """The fan-outs that are open directly in a branch."""
-        return [number for number, one in self.open_fans().items() if one.branch == branch_id]
+        known = self._before.index.inner.get(branch_id, {})
+        changed = [one for one, fan in self.fans.items() if fan and fan.branch == branch_id]
+        return [one for one in dict.fromkeys([*known, *changed]) if self.is_there(one)]
 
     # --- memory
 
@@ -137,6 +186,19 @@ class BranchDraft:
         """What has come of the elements of a map, by their places."""
         return {**self._before.results.get(fan_id, {}), **self.results.get(fan_id, {})}
 
+    def count_results(self, fan_id: int) -> int:
+        """How many elements of a map have come to their end."""
+        before = self._before.results.get(fan_id, {})
+        return len(before) + sum(at not in before for at in self.results.get(fan_id, ()))
+
+    def items(self, fan_id: int) -> list[msgspec.Raw]:
+        """The elements of the list of a map."""
+        if fan_id in self._before.fans:
+            return self._before.index.items(fan_id)
+        spec = self.fan(fan_id).map
+        assert spec is not None, "it is a map"
+        return items_of(spec)
+
     def map_branch(self, branch_id: int) -> int | None:
         """The nearest branch of a map that a branch is, or is in."""
         for one in self.outer(branch_id):
@@ -163,6 +225,7 @@ class BranchDraft:
         """Forget a branch and what it wrote."""
         self.overlays.pop(branch_id, None)
         self.visits.pop(branch_id, None)
+        self._count(self.branch(branch_id), -1)
         if branch_id in self._before.branches:
             self.branches[branch_id] = None
         else:

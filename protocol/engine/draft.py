@@ -1,5 +1,6 @@
 """A transition in the making: what one tick changes, laid over a state that is only read."""
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -267,21 +268,26 @@ class Draft(Collected):
 
     def _settle(self, branches: BranchDraft) -> None:
         """With several tokens: say how the execution stands, and how long its branches ran."""
-        tokens = self.standing_tokens()
         if not self.over and (self.state.status in _MOVING or self.run is not None):
-            status = standing(tokens.values(), self.now)
-            first = next(iter(tokens.values())).node
-            if status is Status.PAUSED:
-                self.pause(self.notice.get(status, first), PAUSE_NODE)
-                tokens = self.standing_tokens()
-            else:
-                self.status = status
-                if status is not Status.RUNNING and (
-                    status in self.notice or status is not self.state.status
-                ):
-                    node = self.notice.get(status, first)
-                    self._tell_stand(status, node, wakes_at(tokens.values()))
-        keep_time(branches, tokens, self.now, unobserved=self.active_unknown)
+            self.status = standing(self._changed_first(), self.now)
+            if self.status is not Status.RUNNING:
+                self._rest()
+        before, unobserved = self.state.tokens, self.active_unknown
+        keep_time(branches, before, self.tokens, self.now, unobserved=unobserved)
+
+    def _changed_first(self) -> Iterator[Token]:
+        # What has changed is the likeliest to run, and then nobody looks at the many others.
+        yield from (one for one in self.tokens.values() if one is not None)
+        yield from (one for key, one in self.state.tokens.items() if key not in self.tokens)
+
+    def _rest(self) -> None:
+        """No node runs: say so, unless that was so before."""
+        status, tokens = self.status, self.standing_tokens()
+        node = self.notice.get(status) or next(iter(tokens.values())).node
+        if status is Status.PAUSED:
+            self.pause(node, PAUSE_NODE)
+        elif status in self.notice or status is not self.state.status:
+            self._tell_stand(status, node, wakes_at(tokens.values()))
 
     def finish(self, cause: Cause, accepted: Accepted | None = None) -> Transition:
         """Return what was collected."""

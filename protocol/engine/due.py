@@ -9,7 +9,6 @@ from typing import Final
 
 import msgspec
 
-from greenroom.protocol.branches import Branch, Fan
 from greenroom.protocol.execution import TERMINAL, ExecutionState, Phase, Status, Token
 from greenroom.protocol.patch import Patch, apply
 from greenroom.protocol.timers import TimerMove, microseconds
@@ -30,20 +29,11 @@ def due_at(state: ExecutionState) -> float | None:
         if token.due is not None:
             first = _earlier(first, token_due(token))
     if state.branching is not None and state.status is Status.RUNNING:
-        fans = state.branching.fans
-        for branch in state.branching.branches.values():
-            first = _earlier(first, branch_ends_at(branch, fans[branch.fan]))
+        first = _earlier(first, state.branching.index.first_end())
     if state.questions and state.status in _EXPIRING:
         for question in state.questions.values():
             first = _earlier(first, question.deadline)
     return first
-
-
-def branch_ends_at(branch: Branch, fan: Fan) -> float | None:
-    """Return when a branch that runs will have run as long as it may."""
-    if fan.timeout_s is None or branch.since is None:
-        return None
-    return branch.since + max(0.0, fan.timeout_s - branch.used_s)
 
 
 def _earlier(one: float | None, other: float | None) -> float | None:

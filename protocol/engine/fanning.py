@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from greenroom.protocol.branches import MAIN, Branch, BranchStatus, Fan, FanKind, FanMap
+from greenroom.protocol.branches import MAIN, Branch, Fan, FanKind, FanMap
 from greenroom.protocol.codec import encode
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.plan import PlanNode
@@ -22,8 +22,6 @@ from greenroom.protocol.limits import TOKENS_MAX
 BRANCHES_SHOWN: Final = 20  # that an event or an error names
 
 _STARTED: Final = EventType.PARALLEL_STARTED.value
-
-_split: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
 class Move(NamedTuple):
@@ -102,7 +100,7 @@ def take(
     begun = [fan_id]
     for index, way in enumerate(ways):
         number = branches.number()
-        branches.branches[number] = Branch(fan=fan_id, index=index, inputs=dict(way.given))
+        branches.set_branch(number, Branch(fan=fan_id, index=index, inputs=dict(way.given)))
         if way.over is not None and fan.timeout_s != 0:
             begun.append(_fan_over(draft, moves, number, node, visit, way))
         else:
@@ -165,23 +163,22 @@ def start_items(draft: Draft, moves: Moves, fan_id: int) -> None:
     spec = fan.map
     if spec is None:
         return
-    there = branches.of_fan(fan_id)
-    started = len(there) + len(branches.results_of(fan_id))
-    free = spec.concurrency - sum(one.status is BranchStatus.OPEN for _, one in there)
-    count = min(free, spec.total - started)
+    there, opened = branches.count_of(fan_id)
+    started = there + branches.count_results(fan_id)
+    count = min(spec.concurrency - opened, spec.total - started)
     if count <= 0:
         return
     if count > 1 and len(draft.standing_tokens()) + len(moves) + count > TOKENS_MAX:
         text = f"more than {TOKENS_MAX} branches are under way: let maps run fewer at a time"
         draft.stop(Status.FAILED, text)
         return
-    items = _split(spec.items)
+    items = branches.items(fan_id)
     for index in range(started, started + count):
         inputs = {**spec.inputs, spec.item: items[index]}
         if spec.index is not None:
             inputs[spec.index] = msgspec.Raw(encode(index))
         number = branches.number()
-        branches.branches[number] = Branch(fan=fan_id, index=index, inputs=inputs)
+        branches.set_branch(number, Branch(fan=fan_id, index=index, inputs=inputs))
         _begin(draft, moves, fan, number, spec.target, inputs)
 
 
@@ -205,6 +202,6 @@ def enter_subgraph(
         visit=visit,
         timeout_s=None if node.spec.timeout_s is None else float(node.spec.timeout_s),
     )
-    branches.branches[branch_id] = Branch(fan=fan_id, inputs=inputs)
+    branches.set_branch(branch_id, Branch(fan=fan_id, inputs=inputs))
     _begin(draft, moves, fan, branch_id, node.inside, inputs)
     return fan_id

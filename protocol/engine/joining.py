@@ -106,16 +106,17 @@ def arrive(draft: Draft, moves: Moves, token_id: int) -> None:
         branches.results.setdefault(branch.fan, {})[branch.index] = MapResult(value)
         branches.remove_branch(branch_id)
     else:
-        branches.branches[branch_id] = msgspec.structs.replace(
+        arrived = msgspec.structs.replace(
             branch, status=BranchStatus.ARRIVED, inputs={}, since=None
         )
+        branches.set_branch(branch_id, arrived)
     look(draft, moves, branch.fan)
 
 
 def look(draft: Draft, moves: Moves, fan_id: int) -> None:
     """Begin the next elements of a map; close a fan-out in which no branch is open."""
     branches = draft.branches()
-    if draft.over or fan_id not in branches.open_fans():
+    if draft.over or not branches.is_there(fan_id):
         return
     fan = branches.fan(fan_id)
     if fan.timeout_s == 0:
@@ -123,9 +124,7 @@ def look(draft: Draft, moves: Moves, fan_id: int) -> None:
         _fail_fan(draft, moves, fan_id, text)
         return
     start_items(draft, moves, fan_id)
-    if not draft.over and all(
-        one.status is not BranchStatus.OPEN for _, one in branches.of_fan(fan_id)
-    ):
+    if not draft.over and not branches.count_of(fan_id)[1]:
         _close(draft, moves, fan_id)
 
 
@@ -221,14 +220,14 @@ def fail_branch(draft: Draft, moves: Moves, branch_id: int, error: str) -> None:
     branch = branches.branch(branch_id)
     assert branch is not None, "it was open"
     fan, text = branches.fan(branch.fan), bounded_text(error)
+    within = branches.within(branch_id)
     for token_id, token in draft.standing_tokens().items():
-        if branches.is_within(token.branch, branch_id):
+        if token.branch in within:
             draft.close_questions(token_id)
             at_rest = draft.stop_run(token_id, token)
             draft.tokens[token_id] = msgspec.structs.replace(at_rest, phase=Phase.FAILED)
-    branches.branches[branch_id] = msgspec.structs.replace(
-        branch, status=BranchStatus.FAILED, error=text, since=None
-    )
+    failed = msgspec.structs.replace(branch, status=BranchStatus.FAILED, error=text, since=None)
+    branches.set_branch(branch_id, failed)
     if fan.kind is FanKind.SUBGRAPH:
         _fail_fan(draft, moves, branch.fan, text)
         return
@@ -239,7 +238,9 @@ def fail_branch(draft: Draft, moves: Moves, branch_id: int, error: str) -> None:
         return
     if fan.map is not None and fan.on_failure is OnBranchFailure.CONTINUE_OTHERS:
         branches.results.setdefault(branch.fan, {})[branch.index] = MapResult(error=text)
-        _remove_within(draft, branch_id)
+        _remove_within(draft, branches.within(branch_id))
+        for inner in branches.inner_fans(branch_id):
+            branches.remove_fan(inner)
         branches.remove_branch(branch_id)
     look(draft, moves, branch.fan)
 
@@ -279,18 +280,17 @@ def _fail_fan(draft: Draft, moves: Moves, fan_id: int, error: str) -> None:
 def _remove(draft: Draft, fan_id: int) -> None:
     """Take a fan-out away, with all that is in its branches."""
     branches = draft.branches()
+    within: set[int] = set()
     for branch_id, _ in branches.of_fan(fan_id):
-        _remove_within(draft, branch_id)
+        within |= branches.within(branch_id)
+    _remove_within(draft, within)
     branches.remove_fan(fan_id)
 
 
-def _remove_within(draft: Draft, branch_id: int) -> None:
-    branches = draft.branches()
+def _remove_within(draft: Draft, within: set[int]) -> None:
     for token_id, token in draft.standing_tokens().items():
-        if branches.is_within(token.branch, branch_id):
+        if token.branch in within:
             draft.remove(token_id)
-    for inner in branches.inner_fans(branch_id):
-        branches.remove_fan(inner)
 
 
 def reopen(draft: Draft) -> None:
@@ -309,6 +309,7 @@ def reopen(draft: Draft) -> None:
         for one in branches.outer(token.branch):
             branch = branches.branch(one)
             if branch is not None and branch.status is BranchStatus.FAILED:
-                branches.branches[one] = msgspec.structs.replace(
+                opened = msgspec.structs.replace(
                     branch, status=BranchStatus.OPEN, error=None, used_s=0.0
                 )
+                branches.set_branch(one, opened)

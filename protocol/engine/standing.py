@@ -1,10 +1,9 @@
 """How an execution with several tokens stands, and how long its branches have run."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
-from greenroom.protocol.branches import MAIN
 from greenroom.protocol.engine.branch_draft import BranchDraft
 from greenroom.protocol.execution import Phase, Status, Token
 from greenroom.protocol.limits import BACKOFF_HELD_S_MAX
@@ -12,18 +11,23 @@ from greenroom.protocol.limits import BACKOFF_HELD_S_MAX
 _WAITING = frozenset({Phase.BACKOFF, Phase.SLEEPING, Phase.ASKING})
 
 
-def standing(tokens: Collection[Token], now: float) -> Status:
+def standing(tokens: Iterable[Token], now: float) -> Status:
     """Return the status that the tokens of an execution give it that has not ended.
 
-    It runs while a node does. Otherwise who is ready queues for the permit, which a backoff of less
-    than a second keeps. A pause is not broken by what else comes due, so it goes before waiting.
+    It runs while a node does; the first that runs tells, so begin with those that are likely to.
+    Otherwise who is ready queues for the permit, which a backoff of less than a second keeps. A
+    pause is not broken by what else comes due, so it goes before waiting.
     """
-    phases = {token.phase for token in tokens}
-    if Phase.RUNNING in phases:
-        return Status.RUNNING
+    phases: set[Phase] = set()
+    active = False
+    for token in tokens:
+        if token.phase is Phase.RUNNING:
+            return Status.RUNNING
+        phases.add(token.phase)
+        active = active or _is_active(token, now)
     if Phase.READY in phases:
         return Status.QUEUED
-    if any(_is_active(token, now) for token in tokens):
+    if active:
         return Status.RUNNING
     return Status.PAUSED if Phase.PAUSED in phases else Status.WAITING
 
@@ -46,35 +50,82 @@ def wakes_at(tokens: Collection[Token]) -> float | None:
 
 
 def keep_time(
-    branches: BranchDraft, tokens: Mapping[int, Token], now: float, *, unobserved: bool
+    branches: BranchDraft,
+    before: Mapping[int, Token],
+    changed: Mapping[int, Token | None],
+    now: float,
+    *,
+    unobserved: bool,
 ) -> None:
     """Bring the time that branches have run up to date, for those in which something began to run
     or came to rest.
 
-    `tokens` are all that there are now. With `unobserved` what passed since the last step does not
-    count.
+    `before` are the tokens as they were, `changed` is what became of some: only their branches, and
+    those around them, are looked at. With `unobserved` all are, and what passed since the last step
+    does not count.
     """
-    running = _with_running(branches, tokens, now)
-    for branch_id, branch in branches.all().items():
-        if branches.fan(branch.fan).timeout_s is None:
+    looked_at = {**before, **changed} if unobserved else changed
+    running = _with_running(branches, looked_at.values(), now)
+    touched = set(branches.all()) if unobserved else _touched(branches, before, changed)
+    for branch_id in sorted(touched):
+        branch = branches.branch(branch_id)
+        if branch is None or branches.fan(branch.fan).timeout_s is None:
             continue
-        runs = branch_id in running and branches.is_open(branch_id)
         since = branch.since
+        runs = branch_id in running
+        if not runs and since is not None and not unobserved:
+            runs = _others_run(branches, before, changed, branch_id, now)
+        runs = runs and branches.is_open(branch_id)
         if runs == (since is not None) and not (unobserved and runs):
             continue
         used_s = branch.used_s
         if since is not None and not unobserved:
             used_s += max(0.0, now - since)
-        branches.branches[branch_id] = msgspec.structs.replace(
-            branch, used_s=used_s, since=now if runs else None
-        )
+        timed = msgspec.structs.replace(branch, used_s=used_s, since=now if runs else None)
+        branches.set_branch(branch_id, timed)
 
 
-def _with_running(branches: BranchDraft, tokens: Mapping[int, Token], now: float) -> set[int]:
-    """The branches in which, or in whose own branches, something runs."""
+def _touched(
+    branches: BranchDraft, before: Mapping[int, Token], changed: Mapping[int, Token | None]
+) -> set[int]:
+    """The branches in which something changed, and those that they are in, or were."""
+    direct = set(branches.branches)
+    for token_id, token in changed.items():
+        direct.update(one.branch for one in (before.get(token_id), token) if one is not None)
     found: set[int] = set()
-    for token in tokens.values():
-        if token.branch == MAIN or token.branch in found or not _is_active(token, now):
+    for branch_id in direct:
+        for one in branches.outer_of_gone(branch_id):
+            if one in found:
+                break
+            found.add(one)
+    return found
+
+
+def _others_run(
+    branches: BranchDraft,
+    before: Mapping[int, Token],
+    changed: Mapping[int, Token | None],
+    branch_id: int,
+    now: float,
+) -> bool:
+    """Whether in a branch something runs that did not change. Only in branches within it can that
+    be: it has one token itself.
+    """
+    if not branches.inner_fans(branch_id):
+        return False
+    within = branches.within(branch_id)
+    return any(
+        token.branch in within and _is_active(token, now)
+        for token_id, token in before.items()
+        if token_id not in changed
+    )
+
+
+def _with_running(branches: BranchDraft, tokens: Iterable[Token | None], now: float) -> set[int]:
+    """The branches in which, or in whose own branches, one of these tokens runs."""
+    found: set[int] = set()
+    for token in tokens:
+        if token is None or token.branch in found or not _is_active(token, now):
             continue
         for one in branches.outer(token.branch):
             if one in found:

@@ -5,9 +5,9 @@ over joins, or to an end.
 from collections import deque
 from typing import Final
 
-from greenroom.protocol.branches import MAIN, FanKind
+from greenroom.protocol.branches import MAIN, FanKind, branch_ends_at
 from greenroom.protocol.engine.draft import NONE, Draft
-from greenroom.protocol.engine.due import branch_ends_at, is_due
+from greenroom.protocol.engine.due import is_due
 from greenroom.protocol.engine.fanning import Move, Moves, ended, enter_subgraph, new_id
 from greenroom.protocol.engine.joining import (
     arrive,
