@@ -54,7 +54,7 @@ class FanMap(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=
     into: str
     index: str | None = None
     collect: str | None = None
-    inputs: dict[str, msgspec.Raw] = {}  # that every branch gets
+    inputs: dict[str, msgspec.Raw] = {}  # that every branch gets, beside those of its own
 
 
 class Fan(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -325,6 +325,8 @@ def layers(
         if branch.inputs:
             yield branch.inputs
         fan = branching.fans[branch.fan]
+        if fan.map is not None and fan.map.inputs:
+            yield fan.map.inputs
         if fan.kind is FanKind.SUBGRAPH:
             return
         branch_id = fan.branch

@@ -165,6 +165,8 @@ class BranchDraft:
             assert branch is not None, "whoever looks is in it"
             yield branch.inputs
             fan = self.fan(branch.fan)
+            if fan.map is not None:
+                yield fan.map.inputs
             if fan.kind is FanKind.SUBGRAPH:
                 return
             branch_id = fan.branch

@@ -173,13 +173,14 @@ def start_items(draft: Draft, moves: Moves, fan_id: int) -> None:
         draft.stop(Status.FAILED, text)
         return
     items = branches.items(fan_id)
+    draft.passed = 0  # a list has an end: only what one element passes may be a circle
     for index in range(started, started + count):
-        inputs = {**spec.inputs, spec.item: items[index]}
+        inputs = {spec.item: items[index]}
         if spec.index is not None:
             inputs[spec.index] = msgspec.Raw(encode(index))
         number = branches.number()
         branches.set_branch(number, Branch(fan=fan_id, index=index, inputs=inputs))
-        _begin(draft, moves, fan, number, spec.target, inputs)
+        _begin(draft, moves, fan, number, spec.target, {**spec.inputs, **inputs})
 
 
 def enter_subgraph(

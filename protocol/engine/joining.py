@@ -29,7 +29,7 @@ from greenroom.protocol.engine.merging import map_values, merged
 from greenroom.protocol.engine.outputs import output_fault
 from greenroom.protocol.engine.plan import PlanNode
 from greenroom.protocol.engine.routing import Outputs, Way, choose
-from greenroom.protocol.engine.text import bounded_text
+from greenroom.protocol.engine.text import ERROR_CHARS_MAX, bounded_text
 from greenroom.protocol.events import EventType
 from greenroom.protocol.execution import Phase, Status, Token
 from greenroom.protocol.parallel import OnBranchFailure
@@ -38,6 +38,7 @@ _JOINED: Final = EventType.PARALLEL_JOINED.value
 _BRANCH_FAILED: Final = EventType.BRANCH_FAILED.value
 _NODE_FAILED: Final = EventType.NODE_FAILED.value
 _ERROR_CHARS: Final = 200  # of each of them
+_MORE_CHARS: Final = 20  # of what says how many more there are
 
 
 def leave(
@@ -246,9 +247,18 @@ def fail_branch(draft: Draft, moves: Moves, branch_id: int, error: str) -> None:
 
 
 def _failures(fan: Fan, failed: Sequence[tuple[int, str]]) -> str:
-    shown = "; ".join(f"{at}: {error[:_ERROR_CHARS]}" for at, error in failed[:BRANCHES_SHOWN])
-    more = f"; and {len(failed) - BRANCHES_SHOWN} more" if len(failed) > BRANCHES_SHOWN else ""
-    return f"Parallel execution failed at node {fan.node!r}: of its branches, {shown}{more}"
+    """The first failures, as many as there is room for in an error, and how many more there are."""
+    text = f"Parallel execution failed at node {fan.node!r}: of its branches, "
+    room = ERROR_CHARS_MAX - len(text) - _MORE_CHARS
+    shown: list[str] = []
+    for at, error in failed:
+        one = f"{at}: {error[:_ERROR_CHARS]}"
+        room -= len(one) + 2
+        if shown and room < 0:
+            shown.append(f"and {len(failed) - len(shown)} more")
+            break
+        shown.append(one)
+    return text + "; ".join(shown)
 
 
 def _fail_fan(draft: Draft, moves: Moves, fan_id: int, error: str) -> None:

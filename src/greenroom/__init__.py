@@ -73,6 +73,12 @@ from greenroom.protocol.history_errors import HistoryPruned
 from greenroom.protocol.isolation import IsolationLevel, StateScope
 from greenroom.protocol.migration import Migration, OutdatedSession, Position
 from greenroom.protocol.node_errors import NodeTimedOut, NonRetryable
+from greenroom.protocol.parallel import (
+    MapSpec,
+    MemoryConflictStrategy,
+    OnBranchFailure,
+    ParallelExecutionConfig,
+)
 from greenroom.protocol.people_errors import (
     AmbiguousBranch,
     AmbiguousInput,
@@ -161,6 +167,8 @@ __all__ = [
     "KeyNotAllowed",
     "LoadedCheckpoint",
     "MailboxOverflow",
+    "MapSpec",
+    "MemoryConflictStrategy",
     "Migration",
     "NodeContext",
     "NodeFailed",
@@ -171,6 +179,7 @@ __all__ = [
     "NotDeletable",
     "NotForkable",
     "NotResumable",
+    "OnBranchFailure",
     "OnBreach",
     "Option",
     "Outcome",
@@ -178,6 +187,7 @@ __all__ = [
     "OutdatedSession",
     "Overflow",
     "Overloaded",
+    "ParallelExecutionConfig",
     "PortInUse",
     "Position",
     "PositionNotFound",

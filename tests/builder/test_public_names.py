@@ -11,6 +11,7 @@ PROMISED = {
     *("CheckpointConfig", "ExecutionResult", "NodeContext", "EventType", "AgentEvent"),
     *("IsolationLevel", "StateScope", "ActorSystem", "Actor", "ChildSpec", "Supervisor"),
     *("GreenroomError", "Agent", "SupervisorSpec", "ActorRef", "RecoveryReport", "WebhookRoute"),
+    *("MapSpec", "ParallelExecutionConfig", "OnBranchFailure", "MemoryConflictStrategy"),
 }
 TALK = """
 import logging, greenroom

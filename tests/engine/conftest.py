@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from greenroom.protocol.branches import Branching, BranchStatus
+from greenroom.protocol.branches import BranchIndex, Branching, BranchStatus
 from greenroom.protocol.budget import Budget, counts_time
 from greenroom.protocol.codec import decode_record, encode
 from greenroom.protocol.effects import EffectOutcome
@@ -311,6 +311,10 @@ def check_fit(run: Run) -> None:
 def branches_fit(state: ExecutionState) -> None:
     """Every open branch has one token, or one fan-out, and every fan-out something that is open."""
     there = state.branching or Branching()
+    anew = BranchIndex(there.fans, there.branches)
+    for name in ("members", "opened", "inner"):
+        assert getattr(there.index, name) == getattr(anew, name)
+    assert there.index.first_end() == anew.first_end()
     busy = [one.branch for one in state.tokens.values()] + [
         one.branch for one in there.fans.values()
     ]
