@@ -27,6 +27,7 @@ def bars(results: Sequence[Result]) -> list[Bar]:
         ("ratio.puts_per_step", "<=", 1.5),
         ("ratio.bytes_per_step", "<=", 1.5),
         ("ratio.messages.tell", ">=", 1.8),
+        ("map.ratio", ">=", 0.7),
         ("recovery.1000_s", "<=", recovery_limit),
         ("storage.bytes_per_step.last100", "<=", growth_limit),
     )

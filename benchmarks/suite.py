@@ -17,7 +17,7 @@ import msgspec
 from rich.console import Console
 
 from greenroom.actors.host.runtime import AgentRuntime
-from greenroom.benchmarks import messages, recovery, steps, storage
+from greenroom.benchmarks import maps, messages, recovery, steps, storage
 from greenroom.benchmarks.agent import make_runtime
 from greenroom.benchmarks.bars import bars
 from greenroom.benchmarks.floor import Floor
@@ -38,6 +38,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     gate_rounds: int  # of steps at 64 clients alone, for the ratio that is a gate
     message_count: int  # of the fastest kind; the slower ones send fewer
     step_s: float  # each measurement of steps, and each of the floor
+    map_rounds: int
+    map_steps: int  # of one execution: as a map, and in a row
     probes: int
     recoveries: int
     recovered_executions: int
@@ -50,6 +52,8 @@ FULL: Final = Plan(
     gate_rounds=6,
     message_count=100_000,
     step_s=1.2,
+    map_rounds=5,
+    map_steps=1_000,
     probes=200,
     recoveries=3,
     recovered_executions=1000,
@@ -61,6 +65,8 @@ QUICK: Final = Plan(
     gate_rounds=6,
     message_count=50_000,
     step_s=0.5,
+    map_rounds=3,
+    map_steps=1_000,
     probes=50,
     recoveries=1,
     recovered_executions=1000,
@@ -101,6 +107,7 @@ def measure(plan: Plan, progress: Console) -> dict[str, Any]:
         found.add_all("fsync.before_ms", probe(folder, plan.probes))
         _measure_messages(plan, found, progress)
         asyncio.run(_measure_steps(plan, folder, found, progress))
+        asyncio.run(_measure_maps(plan, folder, found, progress))
         _measure_recovery(plan, folder, found, progress)
         asyncio.run(_measure_storage(plan, folder, found, progress))
         found.add_all("fsync.after_ms", probe(folder, plan.probes))
@@ -185,6 +192,19 @@ async def _measure_pair(
     if clients == GATE_CLIENTS:
         found.add("execution.p50_ms", percentile(whole.latencies_ms, 0.5))
         found.add("execution.p99_ms", percentile(whole.latencies_ms, 0.99))
+
+
+async def _measure_maps(plan: Plan, folder: Path, found: Measurements, progress: Console) -> None:
+    for number in range(plan.map_rounds + 1):
+        _step(progress, f"maps, round {number} of {plan.map_rounds}")
+        gc.collect()
+        path = folder / f"maps-{number}"
+        rates = await maps.measure(path, plan.map_steps, map_first=number % 2 == 0)
+        if not number:
+            continue  # the warm-up
+        found.add("map.in_a_row", rates.in_a_row)
+        found.add("map.steps", rates.mapped)
+        found.add("map.ratio", rates.ratio)
 
 
 def _measure_recovery(plan: Plan, folder: Path, found: Measurements, progress: Console) -> None:

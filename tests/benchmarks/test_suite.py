@@ -36,6 +36,9 @@ PROMISED = {
     "ratio.c64",
     "execution.p50_ms",
     "execution.p99_ms",
+    "map.in_a_row",
+    "map.steps",
+    "map.ratio",
     "recovery.1000_s",
     "storage.bytes_per_step.first100",
     "storage.bytes_per_step.last100",
@@ -48,6 +51,8 @@ TINY = Plan(
     gate_rounds=1,
     message_count=100,
     step_s=0.02,
+    map_rounds=1,
+    map_steps=60,
     probes=2,
     recoveries=1,
     recovered_executions=5,
@@ -83,7 +88,7 @@ def test_the_json_says_where_it_was_measured(outcome: tuple[dict[str, Any], str]
     found = outcome[0]
     assert {"cpus", "model", "python", "kernel"} <= found["machine"].keys()
     assert {"greenroom", "lmdb", "msgspec", "pykka"} <= found["versions"].keys()
-    assert {bar["name"] for bar in found["bars"]} >= {"ratio.c64", "recovery.1000_s"}
+    assert {bar["name"] for bar in found["bars"]} >= {"ratio.c64", "map.ratio", "recovery.1000_s"}
 
 
 def test_the_tables_name_every_measurement(outcome: tuple[dict[str, Any], str]) -> None:

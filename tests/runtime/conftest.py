@@ -80,13 +80,17 @@ class Lab:
             functions=functions,
         )
 
-    def look(self, execution_id: str, store: str = "store") -> ExecutionState:
-        """An execution as a store holds it that no runtime has open."""
+    def look(
+        self, execution_id: str, store: str = "store", seq: int | None = None
+    ) -> ExecutionState:
+        """An execution as a store holds it that no runtime has open, now or at one of its
+        records.
+        """
 
         def load(reader: Reader) -> ExecutionState:
             found = reader.execution(execution_id)
             assert found is not None
-            return reader.load_state(found.ordinal)
+            return reader.load_state(found.ordinal, seq)
 
         opened = open_reader(self.folder / store)
         try:

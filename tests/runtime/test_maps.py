@@ -338,3 +338,27 @@ async def test_nobody_sees_what_another_element_writes(lab: Any) -> None:
     assert Counter(seen) == Counter((n, note) for n in (1, 2, 3) for note in ("before", n))
     assert [one["note"] for one in result.output["results"]] == [1, 2, 3]
     assert result.output["note"] == "before"
+
+
+@pytest.mark.asyncio
+async def test_a_map_of_a_thousand_elements_holds_only_those_that_run(lab: Any) -> None:
+    """Counted inside of the nodes, and in the state as each hundredth of its records left it."""
+    inside = most = 0
+
+    async def work(item: int) -> int:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        await asyncio.sleep(0)
+        inside -= 1
+        return -item
+
+    over = MapSpec(over="list", collect="out", concurrency=50)
+    result = await outcome(agent(lab, work, list(range(1_000)), over, max_steps=1_002))
+    assert result.output["results"] == [-item for item in range(1_000)]
+    assert (result.steps_executed, 1 < most <= 50) == (1_002, True)
+    for seq in range(50, 950, 100):
+        state = lab.look("s", seq=seq)
+        assert len(state.tokens) == len(state.branching.branches) == 50
+        assert state.branching.overlays == {}
+        assert [len(one) for one in state.branching.results.values()] == [seq - 2]
