@@ -210,23 +210,24 @@ def fail(draft: Draft, moves: Moves, token_id: int, error: str) -> None:
     if token.branch == MAIN:
         draft.stop(Status.FAILED, error)
     else:
-        fail_branch(draft, moves, token.branch, error)
+        fail_branch(draft, moves, token.branch, error, only=token_id)
 
 
-def fail_branch(draft: Draft, moves: Moves, branch_id: int, error: str) -> None:
+def fail_branch(
+    draft: Draft, moves: Moves, branch_id: int, error: str, *, only: int | None = None
+) -> None:
     """A branch has failed: what runs in it is stopped; what becomes of its siblings is the choice
-    of its fan-out.
+    of its fan-out. `only` is the one token in it, where that is known.
     """
     branches = draft.branches()
     branch = branches.branch(branch_id)
     assert branch is not None, "it was open"
     fan, text = branches.fan(branch.fan), bounded_text(error)
-    within = branches.within(branch_id)
-    for token_id, token in draft.standing_tokens().items():
-        if token.branch in within:
-            draft.close_questions(token_id)
-            at_rest = draft.stop_run(token_id, token)
-            draft.tokens[token_id] = msgspec.structs.replace(at_rest, phase=Phase.FAILED)
+    inside = _tokens_within(draft, branches.within(branch_id), only)
+    for token_id, token in inside.items():
+        draft.close_questions(token_id)
+        at_rest = draft.stop_run(token_id, token)
+        draft.tokens[token_id] = msgspec.structs.replace(at_rest, phase=Phase.FAILED)
     failed = msgspec.structs.replace(branch, status=BranchStatus.FAILED, error=text, since=None)
     branches.set_branch(branch_id, failed)
     if fan.kind is FanKind.SUBGRAPH:
@@ -239,7 +240,8 @@ def fail_branch(draft: Draft, moves: Moves, branch_id: int, error: str) -> None:
         return
     if fan.map is not None and fan.on_failure is OnBranchFailure.CONTINUE_OTHERS:
         branches.results.setdefault(branch.fan, {})[branch.index] = MapResult(error=text)
-        _remove_within(draft, branches.within(branch_id))
+        for token_id in inside:
+            draft.remove(token_id)
         for inner in branches.inner_fans(branch_id):
             branches.remove_fan(inner)
         branches.remove_branch(branch_id)
@@ -293,14 +295,19 @@ def _remove(draft: Draft, fan_id: int) -> None:
     within: set[int] = set()
     for branch_id, _ in branches.of_fan(fan_id):
         within |= branches.within(branch_id)
-    _remove_within(draft, within)
+    for token_id in _tokens_within(draft, within):
+        draft.remove(token_id)
     branches.remove_fan(fan_id)
 
 
-def _remove_within(draft: Draft, within: set[int]) -> None:
-    for token_id, token in draft.standing_tokens().items():
-        if token.branch in within:
-            draft.remove(token_id)
+def _tokens_within(draft: Draft, within: set[int], only: int | None = None) -> dict[int, Token]:
+    """The tokens in these branches; with `only` it is known that there is no other one."""
+    if only is None:
+        standing = draft.standing_tokens()
+        return {number: one for number, one in standing.items() if one.branch in within}
+    token = draft.tokens[only]
+    assert token is not None, "it stands"
+    return {only: token}
 
 
 def reopen(draft: Draft) -> None:
