@@ -83,6 +83,7 @@ class Token(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=T
     ended: Ended | None = None  # the node is done, and where to go on is not decided yet
     known_as: str | None = None  # "node/visit" under which the visit began, before a migration
     branch: int = 0  # the one that it is in; 0 is the main line
+    unanswered: tuple[int, ...] = ()  # numbers of questions that a failure closed
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -141,3 +142,14 @@ class ExecutionState(msgspec.Struct, gc=False, kw_only=True):
     injected: int = 0  # the number of the newest input
     unfit: tuple[str, ...] = ()  # why it does not fit the graph, while it is held for that
     branching: Branching | None = None  # None until something branches
+
+
+def asked_again(state: ExecutionState) -> list[tuple[int, int]]:
+    """Return the number of each question that is to be asked again when an execution goes on from
+    this state, and the id of its token: those that are open to people, and those that a failure
+    closed.
+    """
+    found = [(number, one.token) for number, one in state.questions.items() if one.to]
+    for token_id, token in state.tokens.items():
+        found += [(number, token_id) for number in token.unanswered]
+    return sorted(found)

@@ -3,7 +3,7 @@
 from greenroom.protocol.beginnings import beginning
 from greenroom.protocol.engine.ticks import Fork
 from greenroom.protocol.errors import StoreCorrupt
-from greenroom.protocol.execution import Accepted, Status
+from greenroom.protocol.execution import Accepted, Status, asked_again
 from greenroom.protocol.forked import Forked
 from greenroom.protocol.stream_messages import Trigger
 from greenroom.storage.reader import Reader
@@ -18,13 +18,12 @@ def read_fork(trigger: Trigger, origin: Forked, accepted: Accepted, reader: Read
     """
     target = reader.load_state(origin.ordinal, origin.seq)
     asked = []
-    for number, question in sorted(target.questions.items()):
-        if question.to:
-            found = reader.question(target.accepted.execution_id, number)
-            if found is None:
-                text = f"question {number} of {origin.execution_id} is not in the store"
-                raise StoreCorrupt(text)
-            asked.append((question.token, found.record))
+    for number, token_id in asked_again(target):
+        found = reader.question(target.accepted.execution_id, number)
+        if found is None:
+            text = f"question {number} of {origin.execution_id} is not in the store"
+            raise StoreCorrupt(text)
+        asked.append((token_id, found.record))
     failed = target.status is Status.FAILED
     return Fork(
         base=beginning(target, accepted),

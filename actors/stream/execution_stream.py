@@ -329,7 +329,7 @@ class ExecutionStream(Actor[StreamMessage]):
         if live is None:
             return False
         permit = isinstance(wish, AnswerQuestion) and self._desk.take_unless_others_wait(live)
-        tick = tick_of_wish(wish, partial(self._roster.way_back, live), permit=permit)
+        tick = tick_of_wish(wish, partial(self._roster.way_on, live), permit=permit)
         if tick is None:
             self._roster.let_go(live)
             return False

@@ -5,10 +5,11 @@ from functools import partial
 
 from greenroom.actors.stream.live import Live
 from greenroom.actors.stream.recovery import load
-from greenroom.protocol.engine.ticks import Rewind
+from greenroom.protocol.engine.ticks import Resume, Rewind
 from greenroom.protocol.errors import StoreCorrupt
-from greenroom.protocol.execution import Status
+from greenroom.protocol.execution import ExecutionState, Status, asked_again
 from greenroom.protocol.history_errors import HistoryPruned
+from greenroom.protocol.questions import QuestionRecord
 from greenroom.protocol.stream_messages import ResumeExecution
 from greenroom.storage.reader import Reader
 from greenroom.storage.store import Store
@@ -72,9 +73,16 @@ class Roster:
             lambda reader: reader.owner_of_key(self._entry_point, concurrency_key)
         )
 
-    def way_back(self, live: Live, wish: ResumeExecution) -> Rewind | None:
-        """How an execution goes back to an earlier record; None when that cannot be read."""
+    def way_on(self, live: Live, wish: ResumeExecution) -> Resume | Rewind | None:
+        """How an execution goes on from where it stands, or from an earlier record; None when what
+        that takes cannot be read.
+        """
         try:
+            if wish.seq == 0:
+                asked: dict[int, QuestionRecord] = {}
+                if live.state is not None and any(t.unanswered for t in live.state.tokens.values()):
+                    asked = self._store.read(partial(_read_asked, wish.execution_id, live.state))
+                return Resume(wish.memory, wish.budget, asked)
             return self._store.read(partial(_read_way_back, live.ordinal, wish))
         except (StoreCorrupt, HistoryPruned):
             logger.exception("%s has no record %d that can be read", wish.execution_id, wish.seq)
@@ -96,10 +104,18 @@ class Roster:
 
 def _read_way_back(ordinal: int, wish: ResumeExecution, reader: Reader) -> Rewind:
     target = reader.load_state(ordinal, wish.seq)
-    asked = {}
-    for number in target.questions:
-        found = reader.question(wish.execution_id, number)
-        if found is None:
-            raise StoreCorrupt(f"question {number} of {wish.execution_id} is not in the store")
-        asked[number] = found.record
+    asked = _read_asked(wish.execution_id, target, reader)
     return Rewind(target, wish.memory, asked, wish.budget)
+
+
+def _read_asked(
+    execution_id: str, state: ExecutionState, reader: Reader
+) -> dict[int, QuestionRecord]:
+    """The questions that are asked again when the execution goes on from that state, by number."""
+    asked = {}
+    for number, _ in asked_again(state):
+        found = reader.question(execution_id, number)
+        if found is None:
+            raise StoreCorrupt(f"question {number} of {execution_id} is not in the store")
+        asked[number] = found.record
+    return asked

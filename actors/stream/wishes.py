@@ -27,11 +27,11 @@ ALSO_ENDED = ResumeExecution | DeleteExecution
 
 
 def tick_of_wish(
-    wish: Wish, way_back: Callable[[ResumeExecution], Rewind | None], *, permit: bool
+    wish: Wish, way_on: Callable[[ResumeExecution], Resume | Rewind | None], *, permit: bool
 ) -> TickOfWish | None:
     """The tick that carries the wish out; None when the position that it names cannot be read.
 
-    `way_back(wish)` reads that position. What has been recorded never changes, so it is right
+    `way_on(wish)` reads that position. What has been recorded never changes, so it is right
     whenever the tick's turn comes. `permit` says whether the execution has one.
     """
     match wish:
@@ -39,10 +39,8 @@ def tick_of_wish(
             return Cancel(wish.reason)
         case PauseExecution():
             return Pause(wish.reason)
-        case ResumeExecution(seq=0):
-            return Resume(wish.memory, wish.budget)
         case ResumeExecution():
-            return way_back(wish)
+            return way_on(wish)
         case DeleteExecution():
             return Delete()
         case AnswerQuestion():

@@ -1,6 +1,6 @@
 """A transition in the making: what one tick changes, laid over a state that is only read."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -208,6 +208,19 @@ class Draft(Collected):
         merged = {**self.state.questions, **self.questions}
         return {number: one for number, one in merged.items() if one is not None}
 
+    def note_unanswered(self, token_ids: Collection[int] | None = None) -> None:
+        """Let the tokens, of which `token_ids` may name some, know what is being asked about them:
+        it is to be asked again when they go on, as a node that has asked never runs again.
+        """
+        for number, question in self._open_questions().items():
+            if token_ids is not None and question.token not in token_ids:
+                continue
+            token = self.tokens.get(question.token, self.state.tokens.get(question.token))
+            if token is not None and token.ended is not None and question.to:
+                self.tokens[question.token] = msgspec.structs.replace(
+                    token, unanswered=(*token.unanswered, number)
+                )
+
     def close_questions(self, token_id: int | None = None) -> None:
         """Nobody waits for the answers any more: of the token, or of the execution."""
         for number, question in self._open_questions().items():
@@ -299,6 +312,8 @@ class Draft(Collected):
         began = accepted is not None or self.run is not None
         changed = began or status is not state.status
         if (state.questions or self.questions) and status in TERMINAL:
+            if status in (Status.FAILED, Status.EXHAUSTED):  # somebody may take it up again
+                self.note_unanswered()
             self.close_questions()
         # Python builds a dict for a call with more than 15 keywords, which would cost every step
         # three times as much as the rest of this.

@@ -13,9 +13,10 @@ import msgspec
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.due import overdue
 from greenroom.protocol.engine.joining import reopen
+from greenroom.protocol.engine.opening import ask_again
 from greenroom.protocol.engine.pausing import let_go
 from greenroom.protocol.engine.plan import Plan
-from greenroom.protocol.engine.rewinding import ask_again, at_rest
+from greenroom.protocol.engine.rewinding import at_rest
 from greenroom.protocol.engine.ticks import Fork
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.events import EventType

@@ -224,9 +224,10 @@ def fail_branch(
     assert branch is not None, "it was open"
     fan, text = branches.fan(branch.fan), bounded_text(error)
     inside = _tokens_within(draft, branches.within(branch_id), only)
+    draft.note_unanswered(inside)
     for token_id, token in inside.items():
         draft.close_questions(token_id)
-        at_rest = draft.stop_run(token_id, token)
+        at_rest = draft.stop_run(token_id, draft.tokens.get(token_id) or token)
         draft.tokens[token_id] = msgspec.structs.replace(at_rest, phase=Phase.FAILED)
     failed = msgspec.structs.replace(branch, status=BranchStatus.FAILED, error=text, since=None)
     branches.set_branch(branch_id, failed)

@@ -1,5 +1,6 @@
 """Opening questions to people, and waiting for their answers."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -71,6 +72,24 @@ def open_question(
         data["budget"] = question.budget
     draft.event(_REQUESTED, token.node, data)
     return number
+
+
+def ask_again(draft: Draft, asked: Iterable[tuple[int, QuestionRecord]]) -> None:
+    """Ask what was open at a position, each for the token with that id; answers that were given
+    belong to a time after it. What became of an effect is not asked: it is made anew; nor for more
+    budget, as what it has now counts. A deadline is as far away as it was when the question was
+    asked.
+    """
+    for token_id, record in asked:
+        again = AskedQuestion(
+            prompt=record.prompt,
+            to=record.to,
+            schema=record.schema,
+            assignee=record.assignee,
+            deadline=record.deadline and draft.now + record.deadline - record.asked_at,
+            default=record.default,
+        )
+        open_question(draft, token_id, draft.state.tokens[token_id], again)
 
 
 def await_answers(draft: Draft, token_id: int, token: Token) -> None:

@@ -7,13 +7,13 @@ import msgspec
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.going_on import go_on_or_wait
 from greenroom.protocol.engine.joining import reopen
-from greenroom.protocol.engine.opening import await_answers
+from greenroom.protocol.engine.opening import ask_again, await_answers
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.spending import renew
 from greenroom.protocol.engine.ticks import Pause, Resume
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.events import EventType
-from greenroom.protocol.execution import ExecutionState, Phase, Status, Token
+from greenroom.protocol.execution import ExecutionState, Phase, Status, Token, asked_again
 from greenroom.protocol.patch import Cause
 
 PAUSABLE: Final = frozenset({Status.QUEUED, Status.RUNNING, Status.WAITING})
@@ -58,6 +58,13 @@ def resume(plan: Plan, state: ExecutionState, tick: Resume, now: float) -> Trans
         reopen(draft)
         if all(token.phase is Phase.FAILED for token in draft.standing_tokens().values()):
             return None  # every branch had come to its end, and they could not be joined
+    again = [one for one in asked_again(state) if one[0] not in state.questions]
+    if any(number not in tick.asked for number, _ in again):
+        return None
+    ask_again(draft, [(token_id, tick.asked[number]) for number, token_id in again])
+    for _, token_id in again:
+        token = draft.standing_tokens()[token_id]
+        draft.tokens[token_id] = msgspec.structs.replace(token, unanswered=())
     take_up(draft, tick.memory, {"was": state.status.value}, forgiven=forgiven)
     return draft.finish(Cause(tick="resume"))
 

@@ -6,7 +6,6 @@ retries; what was done outside cannot be undone, so effects and their keys are n
 asked anew what they were being asked then.
 """
 
-from collections.abc import Iterable
 from itertools import takewhile
 from typing import Final
 
@@ -15,14 +14,19 @@ import msgspec
 from greenroom.protocol.branches import Branching, BranchingPatch, resting
 from greenroom.protocol.engine.draft import Draft, parked
 from greenroom.protocol.engine.joining import reopen
-from greenroom.protocol.engine.opening import open_question
+from greenroom.protocol.engine.opening import ask_again
 from greenroom.protocol.engine.pausing import take_up
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.ticks import Rewind
 from greenroom.protocol.engine.transition import Transition
-from greenroom.protocol.execution import SETTLED, ExecutionState, Status, Token
+from greenroom.protocol.execution import (
+    SETTLED,
+    ExecutionState,
+    Status,
+    Token,
+    asked_again,
+)
 from greenroom.protocol.patch import Cause, Patch, Rewound
-from greenroom.protocol.questions import AskedQuestion, QuestionRecord
 
 _IDS: Final = 2**32
 """Ids below are numbers of steps; those from each multiple of it on are of one way back."""
@@ -59,33 +63,14 @@ def rewind(plan: Plan, state: ExecutionState, tick: Rewind, now: float) -> Trans
     if tick.budget is not None:
         draft.budget = tick.budget
     draft.close_questions()
-    waited_for = [one for one in sorted(target.questions.items()) if one[1].to]
-    ask_again(draft, [(ids[one.token], tick.asked[number]) for number, one in waited_for])
+    again = asked_again(target)
+    ask_again(draft, [(ids[token_id], tick.asked[number]) for number, token_id in again])
     if target.status is Status.FAILED:
         reopen(draft)
     data = {"was": state.status.value, "from_seq": target.seq}
     take_up(draft, tick.memory, data, forgiven=True)
     made = draft.finish(Cause(tick="rewind"))
     return msgspec.structs.replace(made, patch=_way_back(state, there, made.patch))
-
-
-def ask_again(draft: Draft, asked: Iterable[tuple[int, QuestionRecord]]) -> None:
-    """Ask what was open at a position, each for the token with that id; answers that were given
-    belong to a time after it. What became of an effect is not asked: it is made anew; nor for more
-    budget, as what it has now counts. A deadline is as far away as it was when the question was
-    asked.
-    """
-    for token_id, record in asked:
-        again = AskedQuestion(
-            prompt=record.prompt,
-            to=record.to,
-            schema=record.schema,
-            assignee=record.assignee,
-            deadline=record.deadline and draft.now + record.deadline - record.asked_at,
-            default=record.default,
-        )
-        token = draft.state.tokens[token_id]
-        open_question(draft, token_id, token, again)
 
 
 def _branching(state: ExecutionState, target: ExecutionState) -> Branching | None:
@@ -100,7 +85,8 @@ def _branching(state: ExecutionState, target: ExecutionState) -> Branching | Non
 
 def at_rest(token: Token) -> Token:
     """As it would be paused: a sleep goes on, a backoff does not."""
-    return msgspec.structs.replace(parked(token), due=token.due if token.ended else None)
+    due = token.due if token.ended else None
+    return msgspec.structs.replace(parked(token), due=due, unanswered=())
 
 
 def _way_back(state: ExecutionState, there: ExecutionState, made: Patch) -> Patch:

@@ -113,11 +113,12 @@ class Pause(msgspec.Struct, frozen=True, gc=False):
 
 class Resume(msgspec.Struct, frozen=True, gc=False):
     """Someone asked to go on, from a pause, a failure or a hold; `memory` is new input, `budget`
-    takes the place of the one that there was.
+    takes the place of the one that there was. `asked` holds the questions that a failure closed.
     """
 
     memory: dict[str, msgspec.Raw] = {}
     budget: Budget | None = None
+    asked: dict[int, QuestionRecord] = {}
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -103,14 +103,15 @@ def expire_branches(draft: Draft, *, permit: bool) -> None:
     """Fail the branches that have run for as long as they may."""
     branches, moves = draft.branches(), Moves()
     for branch_id, branch in branches.all().items():
-        ends_at = branch_ends_at(branch, branches.fan(branch.fan))
-        if draft.over or ends_at is None or not is_due(ends_at, draft.now):
+        if draft.over or branches.branch(branch_id) is not branch:
+            continue  # it went with another
+        fan = branches.fan(branch.fan)
+        ends_at = branch_ends_at(branch, fan)
+        if ends_at is None or not is_due(ends_at, draft.now) or not branches.is_open(branch_id):
             continue
-        if branches.branch(branch_id) is branch and branches.is_open(branch_id):
-            limit = branches.fan(branch.fan).timeout_s
-            draft.branch = branch_id
-            fail_branch(draft, moves, branch_id, f"it timed out after {limit:g} s")
-            walk(draft, moves, permit=permit)
+        draft.branch = branch_id
+        fail_branch(draft, moves, branch_id, f"it timed out after {fan.timeout_s:g} s")
+        walk(draft, moves, permit=permit)
 
 
 def _enter(draft: Draft, moves: Moves, move: Move, permit: bool) -> None:

@@ -1,6 +1,6 @@
 """One execution driven by hand: every tick is also checked against what holds for all of them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from greenroom.protocol.events import EventBody
 from greenroom.protocol.execution import TERMINAL, Accepted, ExecutionState, Phase, Status, Token
 from greenroom.protocol.goal import Constraint
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
+from greenroom.protocol.parallel import ParallelExecutionConfig
 from greenroom.protocol.patch import JournalRecord, apply
 from greenroom.protocol.values import decode_value, encode_value
 
@@ -193,7 +194,9 @@ def build_graph(
     edges: Iterable[EdgeSpec | str],
     *,
     terminal: Iterable[str] = (),
+    pause: Iterable[str] = (),
     max_steps: int = 100,
+    parallel: Mapping[str, Any] | None = None,
 ) -> GraphSpec:
     """A graph from specs or short forms: node "a" has a function, edge "a>b" is always taken."""
     specs = [NodeSpec(id=one) if isinstance(one, str) else one for one in nodes]
@@ -209,7 +212,9 @@ def build_graph(
         nodes=specs,
         edges=ways,
         terminal_nodes=list(terminal),
+        pause_nodes=list(pause),
         max_steps=max_steps,
+        parallel=ParallelExecutionConfig(**(parallel or {})),
     )
 
 
@@ -229,10 +234,14 @@ def start() -> Callable[..., Run]:
         memory: dict[str, object] | None = None,
         *,
         terminal: Iterable[str] = (),
+        pause: Iterable[str] = (),
         max_steps: int = 100,
+        parallel: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Run:
-        graph = build_graph(nodes, edges, terminal=terminal, max_steps=max_steps)
+        graph = build_graph(
+            nodes, edges, terminal=terminal, pause=pause, max_steps=max_steps, parallel=parallel
+        )
         return Run(graph, memory or {}, **options)
 
     return begin

@@ -66,7 +66,7 @@ async def test_a_way_back_that_cannot_be_read_leaves_what_runs_alone(
         execution = await runtime.trigger("main")
         await gate.came()
         checkpoint = await runtime.create_checkpoint(execution)
-        monkeypatch.setattr(Roster, "way_back", lambda *_: None)
+        monkeypatch.setattr(Roster, "way_on", lambda *_: None)
         with pytest.raises(NotResumable):
             await runtime.resume(execution, from_checkpoint=checkpoint.checkpoint_id)
         gate.open()

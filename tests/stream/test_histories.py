@@ -325,7 +325,7 @@ class Histories(RuleBasedStateMachine):
             seq=seq,
         )
         before = live.state.rewinds
-        tick = Roster(ENTRY, self.store).way_back(live, wish)
+        tick = Roster(ENTRY, self.store).way_on(live, wish)
         assert tick is not None
         if self.tick(live, tick):
             assert live.state.rewinds == before + 1
