@@ -7,6 +7,7 @@ store in memory checks and applies, and what it holds is compared with what is l
 from typing import Any, ClassVar
 
 import msgspec
+import pytest
 from hypothesis import event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -47,7 +48,6 @@ from greenroom.protocol.engine.ticks import (
     Pause,
     Progressed,
     Recover,
-    Resume,
     Tick,
 )
 from greenroom.protocol.execution import (
@@ -59,7 +59,7 @@ from greenroom.protocol.execution import (
     Status,
     Token,
 )
-from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
+from greenroom.protocol.graph import GraphSpec
 from greenroom.protocol.patch import apply
 from greenroom.protocol.questions import AskedQuestion
 from greenroom.protocol.stream_messages import ResumeExecution
@@ -69,30 +69,6 @@ from greenroom.storage.check import check
 from greenroom.storage.memory_store import MemoryStore
 
 ENTRY = "main"
-GRAPH = GraphSpec(
-    id="graph",
-    entry_node="work",
-    terminal_nodes=["end"],
-    pause_nodes=["review"],
-    max_steps=12,
-    nodes=[
-        NodeSpec(id="work", max_retries=2, backoff_initial_s=5.0, max_node_visits=0),
-        NodeSpec(id="route", node_type="router", route_on="way", max_node_visits=0,
-                 routes={"review": "review", "again": "work", "default": "quick"}),
-        NodeSpec(id="review", max_retries=1, max_node_visits=2),
-        NodeSpec(id="quick", max_retries=3, backoff_initial_s=0.0, max_node_visits=3),
-        NodeSpec(id="end"),
-    ],
-    edges=[
-        EdgeSpec(id="w-r", source="work", target="route", condition="on_success"),
-        EdgeSpec(id="w-q", source="work", target="quick", condition="on_failure"),
-        EdgeSpec(id="r-e", source="review", target="end"),
-        EdgeSpec(id="q-e", source="quick", target="end", condition="conditional",
-                 condition_expr="way != 'again'"),
-        EdgeSpec(id="q-w", source="quick", target="work", condition="conditional",
-                 condition_expr="way == 'again'"),
-    ],
-)  # fmt: skip
 WAYS = st.sampled_from(["review", "again", "quick", "nowhere"])
 LIMITED = [Budget(steps=3, on_breach=one) for one in OnBreach]
 TIMED = [Budget(wall_s=6.0, on_breach=one) for one in OnBreach]
@@ -106,17 +82,21 @@ def encoded(value: Any) -> msgspec.Raw:
     return msgspec.Raw(encode_value(value))
 
 
+FIRST = {"way": encoded("quick"), "list": encoded(["review", "again", "quick"])}
+
+
 class Histories(RuleBasedStateMachine):
     """Up to six executions; every rule is one thing that may happen to one of them."""
 
     changes: ClassVar[set[tuple[str, str, str]]] = set()  # of status, as documented
     fits: ClassVar[Any] = None
+    graph: ClassVar[GraphSpec]
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 1_000.0
         self.commits = 0
-        self.plan = compile_plan(GRAPH)
+        self.plan = compile_plan(self.graph)
         self.store = MemoryStore()
         self.live: dict[str, Live] = {}
         self.ended: dict[str, ExecutionState] = {}
@@ -149,19 +129,18 @@ class Histories(RuleBasedStateMachine):
         live.state = apply(live.state, transition.patch, commit.expected_seq + 1)
         seen(before, live.state.status, transition.cause.tick)
         Histories.fits(live.state)
-        assert live.state.steps <= GRAPH.max_steps
+        assert live.state.steps <= self.graph.max_steps
         return True
 
     def come_to_rest(self) -> None:
         """Let everything run on that can, without a person and without waiting."""
         for live in self.live.values():
-            for _ in range(10 * GRAPH.max_steps):
+            for _ in range(10 * self.graph.max_steps):
                 state = live.state
                 if state.status in RESTING:
                     break
-                token_id, token = next(iter(state.tokens.items()))
-                if token.phase is Phase.RUNNING:
-                    assert self.tick(live, success(token_id, token, {"way": encoded("quick")}))
+                if flying := running(live):
+                    assert self.tick(live, success(*flying[0], {"way": encoded("quick")}))
                 elif state.status is Status.QUEUED:
                     assert self.tick(live, Dispatch())
                 else:
@@ -175,6 +154,11 @@ class Histories(RuleBasedStateMachine):
         return self.live[
             data.draw(st.sampled_from(sorted(self.live) if ended or not going else going))
         ]
+
+    def some(self, data: st.DataObject, live: Live) -> list[tuple[int, Token]]:
+        """One of its nodes that run, if any do."""
+        flying = running(live)
+        return [data.draw(st.sampled_from(flying))] if flying else []
 
     # --- what may happen
 
@@ -201,8 +185,8 @@ class Histories(RuleBasedStateMachine):
         accepted = Accepted(
             execution_id=name,
             entry_point=ENTRY,
-            entry_node=GRAPH.entry_node,
-            graph_id=GRAPH.id,
+            entry_node=self.graph.entry_node,
+            graph_id=self.graph.id,
             goal_id="goal",
             correlation_id=name,
             accepted_at=self.now,
@@ -210,9 +194,7 @@ class Histories(RuleBasedStateMachine):
             deadline=None if deadline_s is None else self.now + deadline_s,
         )
         live = self.live[name] = Live(name)
-        tick = Accept(
-            accepted=accepted, memory={"way": encoded("quick")}, permit=permit, budget=budget
-        )
+        tick = Accept(accepted=accepted, memory=FIRST, permit=permit, budget=budget)
         assert self.tick(live, tick)
 
     @rule()
@@ -233,7 +215,7 @@ class Histories(RuleBasedStateMachine):
         live = self.one(data)
         until = None if sleep is None else self.now + sleep
         asked = tuple(self.question(expiry) for expiry in asked)
-        for token_id, token in running(live):
+        for token_id, token in self.some(data, live):
             outputs = {"way": encoded(way)}
             tick = success(token_id, token, outputs, sleep_until=until, questions=asked)
             assert self.tick(live, tick)
@@ -259,7 +241,7 @@ class Histories(RuleBasedStateMachine):
     @rule(data=st.data(), retryable=st.booleans())
     def fail(self, data: st.DataObject, retryable: bool) -> None:
         live = self.one(data)
-        for token_id, token in running(live):
+        for token_id, token in self.some(data, live):
             tick = NodeErrored(
                 token_id, token.visit, token.attempt, "broken", ("ValueError",), 1, retryable
             )
@@ -269,7 +251,7 @@ class Histories(RuleBasedStateMachine):
     @rule(data=st.data())
     def lose_a_race(self, data: st.DataObject) -> None:
         live = self.one(data)
-        for token_id, token in running(live):
+        for token_id, token in self.some(data, live):
             assert self.tick(live, Conflicted(token_id, token.visit, token.attempt, ("key",)))
 
     @rule(data=st.data(), policy=POLICIES, done=st.booleans(), occurrence=st.integers(1, 2))
@@ -311,7 +293,11 @@ class Histories(RuleBasedStateMachine):
     def resume(self, data: st.DataObject, way: str | None, more: bool) -> None:
         live = self.one(data)
         memory = {} if way is None else {"way": encoded(way)}
-        self.tick(live, Resume(memory, Budget(steps=20) if more else None))
+        budget = Budget(steps=20) if more else None
+        wish = ResumeExecution(execution_id=live.execution_id, memory=memory, budget=budget)
+        tick = Roster(ENTRY, self.store).way_on(live, wish)
+        assert tick is not None
+        self.tick(live, tick)
 
     @rule(data=st.data(), way=st.none() | WAYS)
     def go_back(self, data: st.DataObject, way: str | None) -> None:
@@ -354,7 +340,7 @@ class Histories(RuleBasedStateMachine):
             assert found.state == old.state
             self.live[name] = found
             flying = any(True for _ in running(found))
-            assert self.tick(found, Recover(process_death=process, permit=permit)) == flying
+            assert self.tick(found, Recover(process_death=process, permit=permit)) or not flying
 
     @invariant()
     def the_journal_folds_to_what_is_live(self) -> None:
@@ -382,8 +368,12 @@ def seen(before: Status | None, after: Status, step: str) -> None:
     assert (step, before or "new", after) in Histories.changes
 
 
-def test_random_histories_keep_every_promise(changes: Any, fits: Any) -> None:
+@pytest.mark.parametrize("name", ["plain", "branching"])
+def test_random_histories_keep_every_promise(
+    changes: Any, fits: Any, graphs: dict[str, GraphSpec], name: str
+) -> None:
     Histories.changes, Histories.fits = changes, staticmethod(fits)
+    Histories.graph = graphs[name]
     run_state_machine_as_test(
         Histories, settings=settings(max_examples=60, stateful_step_count=40, deadline=None)
     )
