@@ -110,7 +110,7 @@ class Branch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=
     since: float | None = None
 
 
-class MapResult(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, array_like=True):
+class MapResult(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What came of one element of a map: a value, or an error."""
 
     value: OptionalRaw = None

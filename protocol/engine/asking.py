@@ -77,11 +77,23 @@ def answer(plan: Plan, state: ExecutionState, tick: Answer, now: float) -> Trans
     if question.budget is not None and not may_go_on:
         exhaust(draft, question.budget, token.node)
     elif state.status in MOVING:
-        permit = tick.permit and state.status is not Status.QUEUED
+        permit = has_permit(state, tick.permit)
         for token_id in _who_waited(draft, question):
             if not draft.over:
                 _stop_waiting(draft, token_id, state.tokens[token_id], permit=permit)
     return draft.finish(Cause(tick="answer", node=token.node))
+
+
+def has_permit(state: ExecutionState, given: bool) -> bool:
+    """Say whether what goes on of an execution may run at once: `given` says that there is a permit
+    for it. One has it while any of its nodes runs; one that queues has its place in the line.
+    """
+    if state.status is Status.QUEUED:
+        return False
+    return given or (
+        state.status is Status.RUNNING
+        and any(token.phase is Phase.RUNNING for token in state.tokens.values())
+    )
 
 
 def _who_waited(draft: Draft, question: OpenQuestion) -> list[int]:

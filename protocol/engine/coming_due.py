@@ -1,6 +1,6 @@
 """What happens to an execution when a time has come that it waited for."""
 
-from greenroom.protocol.engine.asking import MOVING, expire
+from greenroom.protocol.engine.asking import MOVING, expire, has_permit
 from greenroom.protocol.engine.draft import Draft, parked
 from greenroom.protocol.engine.due import budget_ends_at, due_at, is_due, overdue, token_due
 from greenroom.protocol.engine.going_on import awake, go_on
@@ -29,7 +29,7 @@ def come_due(plan: Plan, state: ExecutionState, tick: Due, now: float) -> Transi
     if ends_at is not None and is_due(ends_at, now):
         return _budget_ends(draft)
     cause = Cause(tick="due")
-    permit = tick.permit and state.status is not Status.QUEUED  # who queues has a place in the line
+    permit = has_permit(state, tick.permit)
     if state.questions and state.status in MOVING:
         expire(draft, permit=permit)
     for token_id, token in state.tokens.items():
