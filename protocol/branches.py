@@ -289,6 +289,13 @@ def resting(branching: Branching) -> Branching:
     return copy
 
 
+def counts_branches(branching: Branching | None) -> bool:
+    """Say whether the time that a branch runs is being counted now."""
+    return branching is not None and any(
+        one.since is not None for one in branching.branches.values()
+    )
+
+
 def copy_of(branching: Branching) -> Branching:
     """Return a copy that changes apart."""
     return Branching(

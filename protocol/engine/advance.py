@@ -52,6 +52,7 @@ from typing import Final, assert_never
 
 import msgspec
 
+from greenroom.protocol.branches import counts_branches
 from greenroom.protocol.budget import counts_time
 from greenroom.protocol.engine.asking import answer
 from greenroom.protocol.engine.coming_due import come_due
@@ -208,7 +209,8 @@ def _recover(plan: Plan, state: ExecutionState, tick: Recover, now: float) -> Tr
         for token_id, token in state.tokens.items()
         if token.phase is Phase.RUNNING
     ]
-    if not flying and not counts_time(state.accepted.timeout_s, state.budget):
+    timed = counts_time(state.accepted.timeout_s, state.budget) or counts_branches(state.branching)
+    if not flying and not timed:
         return None
     draft = Draft(plan, state, now)
     draft.active_unknown = True

@@ -282,7 +282,8 @@ class Draft(Collected):
     def _settle(self, branches: BranchDraft) -> None:
         """With several tokens: say how the execution stands, and how long its branches ran."""
         if not self.over and (self.state.status in _MOVING or self.run is not None):
-            self.status = standing(self._changed_first(), self.now)
+            permit = self.status is Status.RUNNING
+            self.status = standing(self._changed_first(), self.now, permit=permit)
             if self.status is not Status.RUNNING:
                 self._rest()
         before, unobserved = self.state.tokens, self.active_unknown

@@ -14,13 +14,13 @@ from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.due import overdue
 from greenroom.protocol.engine.joining import reopen
 from greenroom.protocol.engine.opening import ask_again
-from greenroom.protocol.engine.pausing import let_go
+from greenroom.protocol.engine.pausing import let_all_go
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.rewinding import at_rest
 from greenroom.protocol.engine.ticks import Fork
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.events import EventType
-from greenroom.protocol.execution import Phase, Status
+from greenroom.protocol.execution import Status
 from greenroom.protocol.patch import Cause
 
 _FORKED: Final = EventType.EXECUTION_FORKED.value
@@ -54,10 +54,7 @@ def fork(plan: Plan, tick: Fork, now: float) -> Transition:
         ask_again(draft, tick.asked)
         if tick.failed:
             reopen(draft)
-        for token_id, token in draft.standing_tokens().items():
-            if draft.over or token.phase is Phase.FAILED:
-                continue
-            let_go(draft, token_id, token, tick.memory, forgiven=True)
+        let_all_go(draft, tick.memory, forgiven=True)
     made = draft.finish(Cause(tick="fork"), base.accepted)
     patch = msgspec.structs.replace(made.patch, tokens={**resting, **made.patch.tokens})
     return msgspec.structs.replace(made, patch=patch)

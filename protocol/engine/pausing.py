@@ -78,14 +78,23 @@ def take_up(
     draft.run = draft.state.run + 1
     draft.clear_error = True
     draft.memory = dict(memory)
+    standing = draft.standing_tokens().values()
+    nodes = {token.node for token in standing if token.phase is not Phase.FAILED}
+    node = nodes.pop() if len(nodes) == 1 else None
+    draft.event(_RESUMED, node, {"run": draft.run, **data})
+    let_all_go(draft, memory, forgiven=forgiven)
+
+
+def let_all_go(draft: Draft, memory: dict[str, msgspec.Raw], *, forgiven: bool) -> None:
+    """Let every token at rest go on, but those of branches that have failed."""
     for token_id, token in draft.standing_tokens().items():
-        if draft.over or token.phase is Phase.FAILED:
-            continue
-        draft.event(_RESUMED, token.node, {"run": draft.run, **data})
-        let_go(draft, token_id, token, memory, forgiven=forgiven)
+        # Another may have failed as it went on, and with it the branch of this one.
+        stands = draft.tokens.get(token_id, draft.state.tokens.get(token_id)) is token
+        if stands and token.phase is not Phase.FAILED and not draft.over:
+            _let_go(draft, token_id, token, memory, forgiven=forgiven)
 
 
-def let_go(
+def _let_go(
     draft: Draft,
     token_id: int,
     token: Token,

@@ -11,12 +11,13 @@ from greenroom.protocol.limits import BACKOFF_HELD_S_MAX
 _WAITING = frozenset({Phase.BACKOFF, Phase.SLEEPING, Phase.ASKING})
 
 
-def standing(tokens: Iterable[Token], now: float) -> Status:
+def standing(tokens: Iterable[Token], now: float, *, permit: bool) -> Status:
     """Return the status that the tokens of an execution give it that has not ended.
 
     It runs while a node does; the first that runs tells, so begin with those that are likely to.
-    Otherwise who is ready queues for the permit, which a backoff of less than a second keeps. A
-    pause is not broken by what else comes due, so it goes before waiting.
+    Otherwise who is ready queues for the permit. A backoff of less than a second keeps one but does
+    not get one: `permit` says whether the execution has it. A pause is not broken by what else
+    comes due, so it goes before waiting.
     """
     phases: set[Phase] = set()
     active = False
@@ -27,7 +28,7 @@ def standing(tokens: Iterable[Token], now: float) -> Status:
         active = active or _is_active(token, now)
     if Phase.READY in phases:
         return Status.QUEUED
-    if active:
+    if active and permit:
         return Status.RUNNING
     return Status.PAUSED if Phase.PAUSED in phases else Status.WAITING
 

@@ -232,6 +232,12 @@ def new_subgraph_place(tmp_path: Path, zygotes: Callable[[str], Zygote]) -> Any:
 
 
 @pytest.fixture
+def new_branches_place(tmp_path: Path, zygotes: Callable[[str], Zygote]) -> Any:
+    """Makes a place for the agent whose graph fans out."""
+    return lambda name: Place(tmp_path / str(name), zygotes("branches_agent.py"))
+
+
+@pytest.fixture
 def new_place(tmp_path: Path, zygote: Zygote) -> Any:
     """Makes a place by its name."""
     return lambda name: Place(tmp_path / str(name), zygote)

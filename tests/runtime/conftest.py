@@ -20,6 +20,7 @@ from greenroom.protocol.events import EventType
 from greenroom.protocol.execution import Accepted, ExecutionState, Phase, Status, Token
 from greenroom.protocol.goal import Goal
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
+from greenroom.protocol.parallel import ParallelExecutionConfig
 from greenroom.protocol.patch import Cause, Patch
 from greenroom.storage.check import check, verify_pages
 from greenroom.storage.lmdb_store import open_reader, open_store
@@ -217,3 +218,55 @@ def until() -> Any:
         runtime.unsubscribe_from_events(heard)
 
     return until
+
+
+@pytest.fixture
+def until_at() -> Any:
+    """`await until_at(runtime, execution, nodes)` waits until an execution stands at these nodes,
+    in any order.
+    """
+
+    async def until_at(runtime: Any, execution: str, nodes: list[str]) -> None:
+        """Wait for its tokens."""
+        moved = asyncio.Event()
+        heard = runtime.subscribe_to_events(
+            list(EventType), lambda event: moved.set(), filter_execution=execution
+        )
+        async with asyncio.timeout(20):
+            while sorted(runtime.get_session(execution).current_nodes) != sorted(nodes):
+                await moved.wait()
+                moved.clear()
+        runtime.unsubscribe_from_events(heard)
+
+    return until_at
+
+
+@pytest.fixture
+def fan_out(lab: Lab) -> Any:
+    """`fan_out(functions, "a-b a-c", parallel={...}, specs=[...], entry={...}, ...)` gives a
+    runtime of these nodes and edges, which are taken after a success. It enters the first node,
+    whose fan-out has what `parallel` says; a node that is not in `specs` has one attempt.
+    """
+
+    def make(
+        functions: Mapping[str, Callable[..., Any]],
+        ways: str,
+        *,
+        parallel: Mapping[str, Any] | None = None,
+        specs: Iterable[NodeSpec] = (),
+        entry: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> AgentRuntime:
+        config = ParallelExecutionConfig(**(parallel or {}))
+        first = next(iter(functions))
+        own = {first: NodeSpec(id=first, max_retries=1, parallel=config)}
+        own |= {spec.id: spec for spec in specs}
+        nodes = [own.get(name, NodeSpec(id=name, max_retries=1)) for name in functions]
+        edges = []
+        for way in ways.split():
+            source, target = way.split("-")
+            edges.append(EdgeSpec(id=way, source=source, target=target, condition="on_success"))
+        points = [EntryPointSpec(id="main", entry_node=first, **(entry or {}))]
+        return lab.runtime(functions, nodes, edges, points, **more)
+
+    return make
