@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from greenroom.protocol.execution import ExecutionState, Status
+from greenroom.protocol.execution import ExecutionState, Phase, Status
 from greenroom.protocol.values import decode_value
 
 
@@ -58,7 +58,7 @@ def result_of(state: ExecutionState) -> ExecutionResult:
         quality = "degraded" if state.retry_details else "clean"
     paused_at = None
     if state.status is Status.PAUSED:
-        paused_at = next((token.node for token in state.tokens.values()), None)
+        paused_at = _paused_at(state)
     return ExecutionResult(
         execution_id=state.accepted.execution_id,
         status=state.status,
@@ -76,3 +76,21 @@ def result_of(state: ExecutionState) -> ExecutionResult:
         execution_quality=quality,
         node_visit_counts=dict(state.visits),
     )
+
+
+def _paused_at(state: ExecutionState) -> str | None:
+    """The first node at which a paused execution stands, those first that only a resume lets go on:
+    others of its branches may wait for people, or for a time, too.
+    """
+    asked = {one.token for one in state.questions.values()}
+    tokens = [
+        (token_id, token)
+        for token_id, token in state.tokens.items()
+        if token.phase is not Phase.FAILED
+    ]
+    passed = (
+        token.node
+        for token_id, token in tokens
+        if token.ended is not None and token.due is None and token_id not in asked
+    )
+    return next(passed, None) or next((token.node for _, token in tokens), None)

@@ -110,3 +110,15 @@ def test_an_answer_that_lets_nobody_go_on_is_no_permit_to_run(start):
     assert run.known.status is Status.QUEUED
     run.dispatch()
     assert at(run, "b")[1].phase is Phase.RUNNING
+
+
+def test_what_is_paused_says_at_which_pause_whatever_else_of_it_waits_or_has_failed(start):
+    """The others come first in the graph."""
+    nodes, edges = ["a", "b", "c", "d", "e"], ways("a>b", "a>c", "a>d", "b>e", "c>e", "d>e")
+    run = start(nodes, edges, pause=["d"], parallel={"on_branch_failure": "wait_all"})
+    end(run, "a")
+    fail(run, "b")
+    end(run, "c", questions=(AskedQuestion(prompt="?", to="x"),))
+    end(run, "d")
+    assert run.known.status is Status.PAUSED
+    assert run.result().paused_at == "d"
