@@ -27,6 +27,7 @@ EFFECT_RESULTS_BYTES_MAX: Final = 16 * 1024 * 1024
 NODES_MAX: Final = 10_000
 EDGES_MAX: Final = 100_000
 STEPS_MAX: Final = 1_000_000
+STEPS_BEHIND_MAX: Final = 100  # of one execution that are sent along with another of its steps
 STEPS_DEFAULT: Final = 100
 ATTEMPTS_MAX: Final = 1_000
 ATTEMPTS_DEFAULT: Final = 3

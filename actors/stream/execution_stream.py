@@ -11,7 +11,7 @@ from functools import partial
 from typing import ClassVar
 
 from greenroom.actors.kernel.actor import DEFERRED, Actor
-from greenroom.actors.nodes.runner import StreamBinding
+from greenroom.actors.nodes.runner import NodeRun, StreamBinding
 from greenroom.actors.stream.admission_desk import AdmissionDesk, suspects_in_flight
 from greenroom.actors.stream.batches import Batches
 from greenroom.actors.stream.commits import CommitMaker, queue_key, tick_of
@@ -198,6 +198,7 @@ class ExecutionStream(Actor[StreamMessage]):
 
     def on_slice_end(self) -> None:
         """Hand on what the slice gathered: one message to the writer, one hop to the nodes."""
+        self._steps.close_batch()
         self._send_outbox()
         parts = self._parts
         parts.runner.flush()
@@ -250,11 +251,11 @@ class ExecutionStream(Actor[StreamMessage]):
 
     # --- what committed transitions ask for
 
-    def carry_out(self, live: Live, command: Command) -> None:
-        """Act on a command of a committed transition."""
+    def carry_out(self, live: Live, command: Command, run: NodeRun | None = None) -> None:
+        """Act on a command of a committed transition; `run` is the node run, if it is made."""
         match command:
             case RunNode():
-                self._run_node(live, command)
+                self._run_node(live, command, run)
             case StopNode():
                 self._draining.node_ended(live.execution_id, command.token_id)
                 self._parts.runner.cancel(live.execution_id, command.token_id)
@@ -262,7 +263,7 @@ class ExecutionStream(Actor[StreamMessage]):
             case Finish():
                 self._count_end(live, command.status)
 
-    def _run_node(self, live: Live, command: RunNode) -> None:
+    def _run_node(self, live: Live, command: RunNode, run: NodeRun | None = None) -> None:
         assert live.state is not None
         if self._draining.begun:
             # Committed as dispatched: the next start runs it. Others may wait for its turns.
@@ -272,8 +273,9 @@ class ExecutionStream(Actor[StreamMessage]):
             return
         self._draining.node_began(live.execution_id, command.token_id)
         assert self._parts.binding is not None
-        holds_turns = self._races.holds_turns(live, command.token_id)
-        run = node_run_of(live.state, command, holds_turns=holds_turns)
+        if run is None:
+            holds_turns = self._races.holds_turns(live, command.token_id)
+            run = node_run_of(live.state, command, holds_turns=holds_turns)
         self._parts.runner.submit(self._parts.binding, run)
 
     def watch(self, live: Live) -> None:
@@ -315,6 +317,15 @@ class ExecutionStream(Actor[StreamMessage]):
     def blocked(self, live: Live, pending: Pending) -> bool:
         """True when a closing step with reads has lost its race before it is written."""
         return self._races.blocked(live, pending)
+
+    def contends(self, live: Live) -> bool:
+        """Say whether a node run of the execution has lost a race and goes on with it."""
+        return self._races.contends(live)
+
+    def reload(self, live: Live) -> None:
+        """Give it back the state that is durable: the one in memory ran ahead."""
+        self._roster.reload(live)
+        self._timers.watch(live)
 
     def node_is_over(self, live: Live, token_id: int) -> None:
         """The end of the token's node run is durable: its turns go, and a suspect has made

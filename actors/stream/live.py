@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from greenroom.actors.kernel.actor import Reply
+from greenroom.actors.nodes.runner import NodeRun
 from greenroom.protocol.commit import Commit
 from greenroom.protocol.engine.ticks import Tick
 from greenroom.protocol.engine.transition import Transition
@@ -26,14 +27,17 @@ class Delete(msgspec.Struct, frozen=True, gc=False):
 class Live:
     """One execution in the hands of a stream.
 
-    At most one commit is in flight; ticks that arrive meanwhile wait in `ticks`, in order. `state`
-    changes only after a commit. `ordinal` is 0 until the store has accepted it.
+    At most one commit is in flight, or several of one batch: `in_flight` is the first of them, and
+    each in `behind` was decided on the state that the one before leads to. Ticks that arrive
+    meanwhile wait in `ticks`, in order. `state` changes after a commit, or when another is decided
+    behind it. `ordinal` is 0 until the store has accepted it.
     """
 
     execution_id: str
     state: ExecutionState | None = None
     ordinal: int = 0
     in_flight: "InFlight | None" = None
+    behind: "list[InFlight]" = field(default_factory=list)
     ticks: "deque[Pending]" = field(default_factory=deque)
     base: ExecutionState | None = None  # of a fork that is not accepted yet: what it begins with
     permit: bool = False
@@ -74,12 +78,19 @@ class Pending:
 
 @dataclass(slots=True)
 class InFlight:
-    """A commit that the writer has not answered yet."""
+    """A commit that the writer has not answered yet, made in the `batch`-th slice.
+
+    `runs` are set when its patch has been applied before its answer: the node runs that it leads
+    to, by token, with what they see. With `taken_back` one before it was refused, as it will be.
+    """
 
     live: Live
     pending: Pending
     transition: Transition
     commit: Commit
+    batch: int = 0
+    runs: dict[int, NodeRun] | None = None
+    taken_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)

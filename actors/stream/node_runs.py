@@ -1,8 +1,10 @@
 """What a node run is given of the execution that it belongs to."""
 
+from collections.abc import Sequence
+
 from greenroom.actors.nodes.runner import NodeRun
 from greenroom.protocol.branches import memory_of
-from greenroom.protocol.engine.transition import RunNode
+from greenroom.protocol.engine.transition import Command, RunNode
 from greenroom.protocol.execution import ExecutionState
 
 
@@ -26,3 +28,14 @@ def node_run_of(state: ExecutionState, command: RunNode, *, holds_turns: bool) -
         rewinds=state.rewinds,
         known_as=state.tokens[command.token_id].known_as,
     )
+
+
+def node_runs_of(state: ExecutionState, commands: Sequence[Command]) -> dict[int, NodeRun]:
+    """Return the runs that a transition asks for, by token, as its own step leaves the state. None
+    of them holds turns.
+    """
+    return {
+        one.token_id: node_run_of(state, one, holds_turns=False)
+        for one in commands
+        if isinstance(one, RunNode)
+    }

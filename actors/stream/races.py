@@ -50,6 +50,10 @@ class Races:
         own = self._contenders.get(live.execution_id)
         return None if own is None else own.get(token_id)
 
+    def contends(self, live: Live) -> bool:
+        """True when a node run of the execution lost a race, and is not over."""
+        return live.execution_id in self._contenders
+
     def holds_turns(self, live: Live, token_id: int) -> bool:
         """True when the token's node run has turns, and so never waits for those of others."""
         found = self._find(live, token_id)

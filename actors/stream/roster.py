@@ -67,6 +67,11 @@ class Roster:
             live.patch_bytes, live.version = found.patch_bytes, found.version
         self._live[live.execution_id] = live
 
+    def reload(self, live: Live) -> None:
+        """Give the execution the state that the store has. Raises StoreCorrupt."""
+        loaded = self._store.read(lambda reader: reader.load(live.ordinal))
+        live.state, live.patch_bytes = loaded.state, loaded.patch_bytes
+
     def owner_of_key(self, concurrency_key: str) -> int:
         """The ordinal of the execution that has begun with that key and not ended, or 0."""
         return self._store.read(

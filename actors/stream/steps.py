@@ -1,16 +1,21 @@
 """The step machine: tick -> advance -> commit -> acknowledgement -> apply -> commands.
 
-A transition is committed before anything acts on it, and an execution has at most one commit in
-flight: ticks that arrive meanwhile wait, in order.
+A transition is committed before anything acts on it, and an execution has at most one batch of
+commits in flight: ticks that arrive meanwhile wait, in order. Those that wait when a batch is sent
+go along with it, each as a commit of its own that is decided on what the one before leads to: the
+branches that end at once cost one sync of the disk. When one is refused, those behind it are taken
+back and decided anew.
 """
 
 import logging
 from typing import Protocol
 
 from greenroom.actors.kernel.clock import Clock
+from greenroom.actors.nodes.runner import NodeRun
 from greenroom.actors.stream.commits import CommitMaker
 from greenroom.actors.stream.judging import Judging
 from greenroom.actors.stream.live import DELETED, Delete, InFlight, Live, Pending, StreamSlot
+from greenroom.actors.stream.node_runs import node_runs_of
 from greenroom.actors.stream.sub_steps import next_pending
 from greenroom.protocol.commit import CommitOutcome, OutcomeKind
 from greenroom.protocol.engine.advance import advance
@@ -28,13 +33,24 @@ from greenroom.protocol.engine.ticks import (
     Resume,
     Rewind,
 )
-from greenroom.protocol.engine.transition import Command, Transition
+from greenroom.protocol.engine.transition import Command, RunNode, Transition
 from greenroom.protocol.errors import Fenced, GreenroomError, VersionConflict
 from greenroom.protocol.execution import SETTLED, Phase
+from greenroom.protocol.limits import STEPS_BEHIND_MAX
 from greenroom.protocol.patch import apply
 from greenroom.protocol.stream_messages import Trigger
 
 logger = logging.getLogger("greenroom.stream")
+
+
+def _may_be_ahead(pending: Pending) -> bool:
+    """Say whether the tick may be decided on a state that is not durable, and others on what it
+    leads to. What people ask for, and what may lose a race, is decided alone.
+    """
+    result = pending.result
+    return isinstance(pending.tick, NodeSucceeded | NodeErrored | Progressed) and (
+        result is None or not (result.reads or result.writes)
+    )
 
 
 def _runs(live: Live, token_id: int) -> bool:
@@ -46,8 +62,8 @@ def _runs(live: Live, token_id: int) -> bool:
 class StepOwner(Protocol):
     """What the machine asks of the stream."""
 
-    def carry_out(self, live: Live, command: Command) -> None:
-        """Act on a command of a committed transition."""
+    def carry_out(self, live: Live, command: Command, run: NodeRun | None) -> None:
+        """Act on a command of a committed transition; `run` is the node run, if it is made."""
         ...
 
     def answered(self, trigger: Trigger, outcome: CommitOutcome, live: Live) -> None:
@@ -68,6 +84,14 @@ class StepOwner(Protocol):
 
     def lost_race(self, flight: InFlight, outcome: CommitOutcome) -> None:
         """A closing step read something stale; nothing of it was stored."""
+        ...
+
+    def contends(self, live: Live) -> bool:
+        """Say whether a node run of the execution has lost a race and goes on with it."""
+        ...
+
+    def reload(self, live: Live) -> None:
+        """Give it back the state that is durable: the one in memory ran ahead."""
         ...
 
     def settle(self, live: Live) -> None:
@@ -95,11 +119,14 @@ class StepMachine:
         self._owner = owner
         self._in_flight: dict[int, InFlight] = {}
         self._unavailable: list[InFlight] = []
+        self._crowded: list[Live] = []  # ticks wait behind the commit that is in flight
+        self._batch = 0  # of the commits that are made now and not sent yet
 
     def tick(self, live: Live, pending: Pending) -> None:
         """Advance the execution by one tick, now or after the commit that is in flight."""
         if live.in_flight is not None or live.judging:
             live.ticks.append(pending)
+            self._crowded.append(live)
             return
         self._advance(live, pending, None)
         if live.in_flight is None:
@@ -136,6 +163,16 @@ class StepMachine:
             if pending.reply is not None:
                 pending.reply.set(False)
             return
+        live.in_flight = self._submit(live, pending, transition, now, trigger)
+
+    def _submit(
+        self,
+        live: Live,
+        pending: Pending,
+        transition: Transition,
+        now: float,
+        trigger: Trigger | None = None,
+    ) -> InFlight:
         slot = self._slot
         commit_id = slot.take_commit_id()
         if transition is DELETED:
@@ -148,10 +185,57 @@ class StepMachine:
             )
         if trigger is not None:
             slot.accepting[commit_id] = trigger
-        flight = InFlight(live, pending, transition, commit)
-        live.in_flight = flight
+        flight = InFlight(live, pending, transition, commit, self._batch)
         self._in_flight[commit_id] = flight
         slot.outbox.append(commit)
+        return flight
+
+    def close_batch(self) -> None:
+        """The outbox is about to be sent: have the ticks go along that wait for its commits."""
+        crowded, self._crowded = self._crowded, []
+        for live in crowded:
+            while len(live.behind) < STEPS_BEHIND_MAX and self._follow(live):
+                pass
+        self._batch += 1
+
+    def _follow(self, live: Live) -> bool:
+        """Decide the tick that waits first behind the last commit of this batch, if it may be."""
+        last = live.behind[-1] if live.behind else live.in_flight
+        if last is None or last.batch != self._batch or not live.ticks or live.state is None:
+            return False
+        if live.base is not None or live.version is not None:
+            return False  # its first step as a fork, or one at another version of the graph
+        if not (_may_be_ahead(last.pending) and _may_be_ahead(live.ticks[0])):
+            return False
+        if self._owner.contends(live):
+            return False
+        if last.runs is None:
+            live.state = apply(live.state, last.transition.patch, last.commit.expected_seq + 1)
+            last.runs = node_runs_of(live.state, last.transition.commands)
+        pending, now = next_pending(live.ticks), self._clock.now()
+        assert not isinstance(pending.tick, Delete)
+        transition: Transition | None = None
+        try:
+            transition = advance(self._plan, live.state, pending.tick, now)
+        except Exception:  # noqa: BLE001  tried again, and reported, on the state that is durable
+            logger.debug("%s: %s has to wait", live.execution_id, type(pending.tick).__name__)
+        if transition is None:
+            # On a state that may be taken back nothing is stale.
+            live.ticks.appendleft(pending)
+            return False
+        live.behind.append(self._submit(live, pending, transition, now))
+        return True
+
+    def _take_back(self, live: Live) -> None:
+        """A commit was refused on which others build: they are decided anew, in the same order.
+
+        The writer refuses them, too, before it sees what is decided now: it takes commits in order.
+        """
+        for flight in reversed(live.behind):
+            flight.taken_back = True
+            live.ticks.appendleft(flight.pending)
+        live.behind.clear()
+        self._owner.reload(live)
 
     def _is_blocked(self, live: Live, pending: Pending) -> bool:
         """Looked at only now: while it waited, others may have been given the turns of its keys,
@@ -179,11 +263,14 @@ class StepMachine:
         if flight is None:
             return None
         live = flight.live
+        if flight.taken_back:
+            return flight
+        assert live.in_flight is flight or outcome.kind is OutcomeKind.UNAVAILABLE, "in order"
         if outcome.kind is OutcomeKind.UNAVAILABLE and flight.commit.ordinal:
             # Accepted work keeps its commit until the store writes again.
             self._unavailable.append(flight)
             return flight
-        live.in_flight = None
+        live.in_flight = live.behind.pop(0) if live.behind else None
         trigger = self._slot.accepting.pop(outcome.commit_id, None)
         match outcome.kind:
             case OutcomeKind.APPLIED:
@@ -214,11 +301,12 @@ class StepMachine:
                 flight.pending.reply.set(True)
             return
         live.ordinal = outcome.ordinal
-        before = live.state if live.base is None else live.base
-        live.base = None
-        live.state = apply(before, flight.transition.patch, flight.commit.expected_seq + 1)
-        if live.version is not None:
-            live.version = self._maker.version_after(live, flight.transition)
+        if flight.runs is None:
+            before = live.state if live.base is None else live.base
+            live.base = None
+            live.state = apply(before, flight.transition.patch, flight.commit.expected_seq + 1)
+            if live.version is not None:
+                live.version = self._maker.version_after(live, flight.transition)
         if trigger is not None:
             self._owner.answered(trigger, outcome, live)
         self._owner.committed(live, flight)
@@ -228,12 +316,18 @@ class StepMachine:
         ):
             self._owner.node_is_over(live, tick.token_id)
         for command in flight.transition.commands:
-            self._owner.carry_out(live, command)
+            run = flight.runs and isinstance(command, RunNode) and flight.runs[command.token_id]
+            self._owner.carry_out(live, command, run or None)
         if flight.pending.reply is not None:
             flight.pending.reply.set(True)
 
     def _refused(self, flight: InFlight, outcome: CommitOutcome) -> None:
-        reply = flight.pending.reply
+        live, reply = flight.live, flight.pending.reply
+        if flight.runs is not None:
+            if live.in_flight is not None:
+                live.behind.insert(0, live.in_flight)
+                live.in_flight = None
+            self._take_back(live)
         gentle = isinstance(flight.pending.tick, Resume | Rewind | Delete)
         if gentle and reply and outcome.code != Fenced.code:
             # It had ended, and was pruned meanwhile; or its input is too large. It stays as it was.
@@ -245,7 +339,7 @@ class StepMachine:
         if isinstance(flight.pending.tick, Progressed) and reply:
             reply.set(False)  # what its node makes of it is the node's own
             return
-        live, pending = flight.live, flight.pending
+        pending = flight.pending
         logger.error("%s: step refused: %s", live.execution_id, outcome.text)
         if isinstance(pending.tick, Answer | Inject) and reply:
             reply.set(False)  # a question stays open, and input is not kept
@@ -275,6 +369,8 @@ class StepMachine:
             self._advance(live, next_pending(live.ticks), None)
         if live.in_flight is None and not live.judging:
             self._owner.settle(live)
+        elif live.ticks:
+            self._crowded.append(live)
 
     @property
     def commits_in_flight(self) -> int:
