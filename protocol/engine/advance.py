@@ -186,7 +186,9 @@ def _accept(plan: Plan, tick: Accept, now: float) -> Transition:
 
 
 def _dispatch(plan: Plan, state: ExecutionState, tick: Dispatch, now: float) -> Transition | None:
-    if state.status is not Status.QUEUED:
+    if state.status not in (Status.QUEUED, Status.RUNNING):
+        return None
+    if not any(token.phase is Phase.READY for token in state.tokens.values()):
         return None
     draft = Draft(plan, state, now)
     node: str | None = None

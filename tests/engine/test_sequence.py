@@ -185,3 +185,16 @@ def test_events_decode_to_plain_dicts(start):
     run.succeed({"x": 1})
     for event in run.events():
         assert event.data is None or isinstance(decode_value(event.data), dict)
+
+
+def test_a_permit_starts_what_is_ready_beside_a_branch_that_runs(start) -> None:
+    """It woke when there was no permit, and its sibling a moment later when there was one."""
+    run = start(["first", "left", "right"], ["first>left", "first>right"])
+    run.succeed()
+    (left, right) = run.known.tokens
+    ready = msgspec.structs.replace(run.known.tokens[right], phase=Phase.READY)
+    run.known.tokens[right] = ready
+    transition = run.tick(Dispatch())
+    assert [one.token_id for one in transition.commands] == [right]
+    assert run.known.tokens[left].attempt == 1, "what runs is left alone"
+    assert run.tick(Dispatch()) is None

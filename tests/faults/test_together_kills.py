@@ -1,28 +1,17 @@
 """SIGKILL at every boundary of steps that share one sync of the disk."""
 
-from pathlib import Path
-
 import pytest
 
 from greenroom.storage.lmdb_store import open_reader
 
 pytestmark = pytest.mark.faults
 
-AGENT = str(Path(__file__).with_name("together_agent.py"))
-
-
-@pytest.fixture(scope="module")
-def together_zygote(zygote):
-    """Forks agents with several nodes in flight at once."""
-    one = type(zygote)(AGENT)
-    yield one
-    one.close()
-
 
 @pytest.fixture
-def new_together_place(tmp_path, together_zygote, place):
+def new_together_place(tmp_path, zygotes, place):
     """Makes a place for an agent with several nodes in flight at once."""
-    return lambda name: type(place)(tmp_path / str(name), together_zygote)
+    zygote = zygotes("together_agent.py")
+    return lambda name: type(place)(tmp_path / str(name), zygote)
 
 
 def closed(place) -> list[int]:
