@@ -79,8 +79,9 @@ def answer(plan: Plan, state: ExecutionState, tick: Answer, now: float) -> Trans
     elif state.status in MOVING:
         permit = has_permit(state, tick.permit)
         for token_id in _who_waited(draft, question):
-            if not draft.over:
-                _stop_waiting(draft, token_id, state.tokens[token_id], permit=permit)
+            before = state.tokens[token_id]
+            if not draft.over and draft.tokens.get(token_id, before) is before:
+                _stop_waiting(draft, token_id, before, permit=permit)
     return draft.finish(Cause(tick="answer", node=token.node))
 
 

@@ -182,6 +182,23 @@ class BranchDraft:
         if values:
             self.overlays.setdefault(branch_id, {}).update(values)
 
+    def renew(self, values: Values) -> None:
+        """Lay new input over all that branches see: over what they wrote, and what they were given.
+        The element of a map and its place stay what they are.
+        """
+        for fan_id, fan in self.open_fans().items():
+            if fan.map is not None and (given := _known(values, fan.map.inputs)):
+                spec = msgspec.structs.replace(fan.map, inputs={**fan.map.inputs, **given})
+                self.fans[fan_id] = msgspec.structs.replace(fan, map=spec)
+            for number, branch in self.of_fan(fan_id):
+                self.write(number, _known(values, self.overlay(number)))
+                if fan.map is not None or branch.status is BranchStatus.ARRIVED:
+                    continue
+                inside = fan.kind is FanKind.SUBGRAPH  # where the main line's memory is not seen
+                if given := dict(values) if inside else _known(values, branch.inputs):
+                    inputs = {**branch.inputs, **given}
+                    self.set_branch(number, msgspec.structs.replace(branch, inputs=inputs))
+
     # --- maps
 
     def results_of(self, fan_id: int) -> dict[int, MapResult]:
@@ -259,3 +276,7 @@ class BranchDraft:
             visits=self.visits,
             newest=newest,
         )
+
+
+def _known(values: Values, keys: Values) -> dict[str, msgspec.Raw]:
+    return {key: raw for key, raw in values.items() if key in keys}

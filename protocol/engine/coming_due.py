@@ -1,12 +1,11 @@
 """What happens to an execution when a time has come that it waited for."""
 
 from greenroom.protocol.engine.asking import MOVING, expire, has_permit
-from greenroom.protocol.engine.draft import Draft, parked
+from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.due import budget_ends_at, due_at, is_due, overdue, token_due
-from greenroom.protocol.engine.going_on import awake, go_on
+from greenroom.protocol.engine.going_on import awake, go_on, set_out
 from greenroom.protocol.engine.node_ends import run_out_of_time
 from greenroom.protocol.engine.plan import Plan
-from greenroom.protocol.engine.retry import rerun
 from greenroom.protocol.engine.spending import breach, used_up
 from greenroom.protocol.engine.ticks import Due
 from greenroom.protocol.engine.transition import StopNode, Transition
@@ -46,11 +45,8 @@ def come_due(plan: Plan, state: ExecutionState, tick: Due, now: float) -> Transi
             cause = run_out_of_time(draft, token_id, token, cause.tick)
         elif token.phase is Phase.SLEEPING and token.ended is not None:
             go_on(draft, token_id, awake(token), token.ended, {}, permit=permit)
-        elif permit:
-            draft.start()
-            draft.dispatch(token_id, rerun(token, conflicts=token.conflicts))
-        else:
-            draft.queue(token_id, parked(token))
+        else:  # what it had left of its budget others may have used meanwhile
+            set_out(draft, token_id, token, permit=permit)
     if draft.parallel is not None:
         expire_branches(draft, permit=permit)
     return draft.finish(cause)

@@ -103,7 +103,7 @@ class Draft(Collected):
     def start(self) -> None:
         """Set the execution running; the first time, say so with its input."""
         self.status = Status.RUNNING
-        if self.state.started_at is None:
+        if self.state.started_at is None and self.started_at is None:
             self.started_at = self.now
             self.event_of_memory(_STARTED, "input")
 
@@ -287,7 +287,8 @@ class Draft(Collected):
             if self.status is not Status.RUNNING:
                 self._rest()
         before, unobserved = self.state.tokens, self.active_unknown
-        keep_time(branches, before, self.tokens, self.now, unobserved=unobserved)
+        rests = self.state.status is Status.RUNNING and self.status is not Status.RUNNING
+        keep_time(branches, before, self.tokens, self.now, rests=rests, unobserved=unobserved)
 
     def _changed_first(self) -> Iterator[Token]:
         # What has changed is the likeliest to run, and then nobody looks at the many others.

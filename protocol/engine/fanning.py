@@ -17,9 +17,11 @@ from greenroom.protocol.engine.plan import PlanNode
 from greenroom.protocol.engine.routing import Outputs, Way, items_in
 from greenroom.protocol.events import EventType
 from greenroom.protocol.execution import Ended, Status, Token
-from greenroom.protocol.limits import TOKENS_MAX
+from greenroom.protocol.limits import ID_CHARS_MAX, TOKENS_MAX
 
 BRANCHES_SHOWN: Final = 20  # that an event or an error names
+
+_PASSED_EACH: Final = 10  # nodes that each element may pass before they count
 
 _STARTED: Final = EventType.PARALLEL_STARTED.value
 
@@ -93,7 +95,7 @@ def take(
         {
             "visit": visit,
             "count": len(ways),
-            "branches": [way.target for way in ways[:BRANCHES_SHOWN]],
+            "branches": [_shown(way.target) for way in ways[:BRANCHES_SHOWN]],
             "join": node.join,
         },
     )
@@ -106,6 +108,13 @@ def take(
         else:
             _begin(draft, moves, fan, number, way.target, way.output)
     return begun
+
+
+def _shown(node: str) -> str:
+    """Return as much of a node's id as an event of many holds: that of one deep in graphs within
+    graphs is long, and its end tells more.
+    """
+    return node if len(node) <= ID_CHARS_MAX else "..." + node[3 - ID_CHARS_MAX :]
 
 
 def _begin(
@@ -150,7 +159,7 @@ def _fan_over(
             inputs=dict(way.given),
         ),
     )
-    data = {"visit": visit, "count": total, "branches": [way.target], "join": edge.until}
+    data = {"visit": visit, "count": total, "branches": [_shown(way.target)], "join": edge.until}
     draft.event(_STARTED, node.id, data)
     start_items(draft, moves, fan_id)
     return fan_id
@@ -168,12 +177,17 @@ def start_items(draft: Draft, moves: Moves, fan_id: int) -> None:
     count = min(spec.concurrency - opened, spec.total - started)
     if count <= 0:
         return
-    if count > 1 and len(draft.standing_tokens()) + len(moves) + count > TOKENS_MAX:
+    if draft.over:
+        count = 1  # that waits before its node until somebody goes on
+    elif count > 1 and len(draft.standing_tokens()) + len(moves) + count > TOKENS_MAX:
         text = f"more than {TOKENS_MAX} branches are under way: let maps run fewer at a time"
         draft.stop(Status.FAILED, text)
-        return
+        if opened:
+            return
+        count = 1  # that stays before its node: without one nobody would look at the map again
     items = branches.items(fan_id)
-    draft.passed = 0  # a list has an end: only what one element passes may be a circle
+    # A list has an end: only what one element passes may be a circle.
+    draft.passed = min(draft.passed, -_PASSED_EACH * count)
     for index in range(started, started + count):
         inputs = {spec.item: items[index]}
         if spec.index is not None:

@@ -269,7 +269,7 @@ def _fail_fan(draft: Draft, moves: Moves, fan_id: int, error: str) -> None:
     within the graph may have a way for its failure.
     """
     branches = draft.branches()
-    fan = branches.fan(fan_id)
+    fan, error = branches.fan(fan_id), bounded_text(error)
     if fan.kind is FanKind.SUBGRAPH:
         node = draft.plan.nodes.get(fan.node)
         draft.branch = fan.branch

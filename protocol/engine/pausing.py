@@ -77,7 +77,6 @@ def take_up(
     """
     draft.run = draft.state.run + 1
     draft.clear_error = True
-    draft.memory = dict(memory)
     standing = draft.standing_tokens().values()
     nodes = {token.node for token in standing if token.phase is not Phase.FAILED}
     node = nodes.pop() if len(nodes) == 1 else None
@@ -86,7 +85,12 @@ def take_up(
 
 
 def let_all_go(draft: Draft, memory: dict[str, msgspec.Raw], *, forgiven: bool) -> None:
-    """Let every token at rest go on, but those of branches that have failed."""
+    """Let every token at rest go on, but those of branches that have failed, with `memory` as new
+    input.
+    """
+    draft.memory = dict(memory)
+    if memory and draft.parallel is not None:
+        draft.parallel.renew(memory)
     for token_id, token in draft.standing_tokens().items():
         # Another may have failed as it went on, and with it the branch of this one.
         stands = draft.tokens.get(token_id, draft.state.tokens.get(token_id)) is token

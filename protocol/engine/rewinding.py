@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from greenroom.protocol.branches import Branching, BranchingPatch, resting
+from greenroom.protocol.branches import MAIN, Branching, BranchingPatch, resting
 from greenroom.protocol.engine.draft import Draft, parked
 from greenroom.protocol.engine.joining import reopen
 from greenroom.protocol.engine.opening import ask_again
@@ -29,7 +29,7 @@ from greenroom.protocol.execution import (
 from greenroom.protocol.patch import Cause, Patch, Rewound
 
 _IDS: Final = 2**32
-"""Ids below are numbers of steps; those from each multiple of it on are of one way back."""
+"""Ids below are numbers of steps; each multiple of it is that of one way back, on the main line."""
 
 
 def rewind(plan: Plan, state: ExecutionState, tick: Rewind, now: float) -> Transition | None:
@@ -45,8 +45,8 @@ def rewind(plan: Plan, state: ExecutionState, tick: Rewind, now: float) -> Trans
         return None
     if any(token.node not in plan.nodes for token in target.tokens.values()):
         return None
-    first = (state.rewinds + 1) * _IDS
-    ids = {token_id: first + number for number, token_id in enumerate(target.tokens)}
+    branching = _branching(state, target)
+    ids = _new_ids(state, target, branching)
     there = msgspec.structs.replace(
         state,
         tokens={ids[one]: at_rest(token) for one, token in target.tokens.items()},
@@ -56,7 +56,7 @@ def rewind(plan: Plan, state: ExecutionState, tick: Rewind, now: float) -> Trans
         path=target.path,
         violated=target.violated,
         rewinds=state.rewinds + 1,
-        branching=_branching(state, target),
+        branching=branching,
     )
     draft = Draft(plan, there, now)
     draft.active_from_zero = True
@@ -71,6 +71,21 @@ def rewind(plan: Plan, state: ExecutionState, tick: Rewind, now: float) -> Trans
     take_up(draft, tick.memory, data, forgiven=True)
     made = draft.finish(Cause(tick="rewind"))
     return msgspec.structs.replace(made, patch=_way_back(state, there, made.patch))
+
+
+def _new_ids(
+    state: ExecutionState, target: ExecutionState, branching: Branching | None
+) -> dict[int, int]:
+    """Return the new id of each token; what branches count by goes on counting."""
+    ids = {}
+    for token_id, token in target.tokens.items():
+        if token.branch == MAIN:
+            ids[token_id] = (state.rewinds + 1) * _IDS
+        else:
+            assert branching is not None, "the token is in a branch"
+            branching.newest += 1
+            ids[token_id] = -branching.newest
+    return ids
 
 
 def _branching(state: ExecutionState, target: ExecutionState) -> Branching | None:
@@ -92,7 +107,9 @@ def at_rest(token: Token) -> Token:
 def _way_back(state: ExecutionState, there: ExecutionState, made: Patch) -> Patch:
     """Return `made`, the changes that follow `there`, with the changes that lead there."""
     kept = _common(state.path, there.path)
-    tokens = {one: token for one, token in made.tokens.items() if token is not None}
+    tokens = {
+        one: token for one, token in (there.tokens | made.tokens).items() if token is not None
+    }
     branching = made.branching
     if there.branching is not None and (there.branching.fans or state.branching is not None):
         changes = branching or BranchingPatch()

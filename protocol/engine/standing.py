@@ -56,6 +56,7 @@ def keep_time(
     changed: Mapping[int, Token | None],
     now: float,
     *,
+    rests: bool,
     unobserved: bool,
 ) -> None:
     """Bring the time that branches have run up to date, for those in which something began to run
@@ -63,18 +64,18 @@ def keep_time(
 
     `before` are the tokens as they were, `changed` is what became of some: only their branches, and
     those around them, are looked at. With `unobserved` all are, and what passed since the last step
-    does not count.
+    does not count. With `rests` the execution runs no more: a backoff that goes on takes no time.
     """
     looked_at = {**before, **changed} if unobserved else changed
-    running = _with_running(branches, looked_at.values(), now)
-    touched = set(branches.all()) if unobserved else _touched(branches, before, changed)
+    running = set() if rests else _with_running(branches, looked_at.values(), now)
+    touched = set(branches.all()) if unobserved or rests else _touched(branches, before, changed)
     for branch_id in sorted(touched):
         branch = branches.branch(branch_id)
         if branch is None or branches.fan(branch.fan).timeout_s is None:
             continue
         since = branch.since
         runs = branch_id in running
-        if not runs and since is not None and not unobserved:
+        if not runs and since is not None and not unobserved and not rests:
             runs = _others_run(branches, before, changed, branch_id, now)
         runs = runs and branches.is_open(branch_id)
         if runs == (since is not None) and not (unobserved and runs):
