@@ -222,10 +222,13 @@ def queue_key(accepted: Accepted) -> float:
 
 
 def _snapshot(live: Live, transition: Transition) -> Raw | None:
-    """A snapshot is due when the patches since the last one outweigh the state itself."""
-    if live.patch_bytes <= SNAPSHOT_PATCH_BYTES or live.state is None:
+    """A snapshot is due when the patches since the last one outweigh the state itself, as large as
+    that was when it was last looked at: to look is to encode all of it.
+    """
+    if live.patch_bytes <= max(SNAPSHOT_PATCH_BYTES, live.state_bytes) or live.state is None:
         return None
     held = encode(live.state)
+    live.state_bytes = len(held)
     if live.patch_bytes <= len(held):
         return None
     copy: ExecutionState = decode_state(held)

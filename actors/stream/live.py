@@ -42,6 +42,7 @@ class Live:
     base: ExecutionState | None = None  # of a fork that is not accepted yet: what it begins with
     permit: bool = False
     patch_bytes: int = 0  # since the last snapshot
+    state_bytes: int = 0  # of the state, when that was last measured
     started_at: int = 0  # the seq at which what waited beside its running nodes was started
     due: float | None = None  # while it runs: when something of it comes due, wall UTC seconds
     version: bytes | None = None  # of the graph at which it stands, while that may not be today's

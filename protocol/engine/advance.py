@@ -29,19 +29,24 @@ An execution's status, and what moves it. Every arrow is one transition, that is
                     of the process; a token at a node that the graph has not
     QUEUED again    Release, from held, when the graph fits again; Resume, from paused, failed,
                     exhausted and held: the token's node runs again in the same visit, or, when it
-                    had ended, what follows it; Rewind, from these and
-                    from every end: the same, as it was at an earlier position
+                    had ended, what follows it; Rewind, from these and from every end: the same, as
+                    it was at an earlier position
 
 A token's id belongs to one visit of one node. Its phase within those statuses: READY (waits for a
 permit, or is parked) -> RUNNING (dispatched by the commit that says so) -> BACKOFF (runs again at
 `due`) -> RUNNING, or -> ASKING (has ended, and is left when all that it asked is answered) and
 SLEEPING (has ended, and is left at `due`). A token that is ASKING and has not ended waits to hear
 what came of its effects, or whether it gets more budget, and then runs again in its visit, or
-enters its node. A token that is ready with attempt 0 has not
-entered its node: the visit, the step and the place in the path count when it does. A token with
-`ended` has done with its node and never runs it again: where it goes on is decided by the Resume,
-the Answer or the Due that lets it go. COMPLETED leaves no token; the other ends leave theirs READY,
-with all counters, and close the questions that are open.
+enters its node. A token that is ready with attempt 0 has not entered its node: the visit, the step
+and the place in the path count when it does. A token with `ended` has done with its node and never
+runs it again: where it goes on is decided by the Resume, the Answer or the Due that lets it go.
+COMPLETED leaves no token; the other ends leave theirs READY, with all counters, and close the
+questions that are open.
+
+While branches run side by side there is a token in each, and how the execution stands follows from
+all of them (standing.py). Two more phases belong to branches: PAUSED (has ended at a pause node,
+while others run on) and FAILED (its branch has failed; a Resume of the failed execution lets it go
+on). What fans out is in fanning.py, what joins and fails in joining.py.
 
 A node that failed for good has `{"error": text}` as its output, for the conditions and mappings of
 its edges; what it wrote is dropped. A router without a function has the output of the node before
