@@ -92,7 +92,7 @@ def entry_of(
         branch=_branch(record, before),
         status=state.status,
         position=[token.node for token in state.tokens.values()],
-        changed=_changed(patch),
+        changed=changed_keys(patch),
         removed=sorted(key for key in patch.forget if key not in patch.memory),
         checkpoints=checkpoints,
         error=cause.error or patch.error,
@@ -129,7 +129,8 @@ def _named(kind: str, names: list[str]) -> str:
     return f"{kind} {shown}{more}" if len(names) == 1 else f"{kind}s {shown}{more}"
 
 
-def _changed(patch: Patch) -> list[str]:
+def changed_keys(patch: Patch) -> list[str]:
+    """Return the keys of memory that a step set, on the main line or in a branch."""
     keys = set(patch.memory)
     if patch.branching is not None:
         keys.update(*patch.branching.overlays.values())

@@ -15,6 +15,7 @@ from greenroom.protocol.commit import Summary
 from greenroom.protocol.decisions import DecisionMade, DecisionType, Note, Option, Severity
 from greenroom.protocol.errors import InvalidInput
 from greenroom.protocol.execution import ExecutionState, Status
+from greenroom.protocol.history import changed_keys
 from greenroom.protocol.limits import RUN_PARTS_MAX
 from greenroom.protocol.patch import JournalRecord
 from greenroom.protocol.timers import moment
@@ -158,7 +159,7 @@ class RunReading:
         self._ordinal = ordinal
         self._summary = summary
         self._routers = routers
-        self._left: Outcome | str | None = None  # the router that the path left last
+        self._left: list[Outcome | str] = []  # routers that the path has left, and not gone on from
         self._seq = 0
 
     def outcome(self, record: JournalRecord) -> Outcome | None:
@@ -173,7 +174,7 @@ class RunReading:
             success=cause.error is None,
             error=cause.error,
             latency_ms=record.patch.latency_ms,
-            state_changes=sorted(record.patch.memory),
+            state_changes=changed_keys(record.patch),
             timestamp=moment(record.at),
         )
 
@@ -183,7 +184,7 @@ class RunReading:
         """What was decided and reported in the record's step: by its node, then by routers."""
         outcome = self.outcome(record)
         if record.seq != self._seq + 1:
-            self._left = None  # where the way led in between is not known any more
+            self._left = []  # where the way led in between is not known any more
         self._seq = record.seq
         if record.patch.accepted is not None:
             self.input = record.patch.memory
@@ -236,20 +237,30 @@ class RunReading:
         )
 
     def _choices(self, record: JournalRecord, outcome: Outcome | None) -> list[Decision]:
-        """What routers chose: on the path, each router is followed by its choice."""
+        """What routers chose: on the path, each router is followed by its choice; nodes of other
+        branches may lie between.
+        """
         if record.patch.rewound is not None:
-            self._left = None  # the way goes on from an earlier position
+            self._left = []  # the way goes on from an earlier position
         if outcome is not None and outcome.node_id in self._routers:
-            # After a failure the way is chosen by the edges, not by the router.
-            self._left = outcome if outcome.success else None
+            # One with a function is left when its run has ended. After a failure the way is chosen
+            # by the edges, not by the router.
+            if outcome.node_id in self._left:
+                self._left.remove(outcome.node_id)
+            if outcome.success:
+                self._left.append(outcome)
         found: list[Decision] = []
         for place, node in enumerate(record.patch.path):
-            if self._left is not None:
-                number = NUMBER_OF_CHOICES + place
-                found.append(self._choice(record, number, self._left, node))
-            # One with a function is left when its run has ended.
-            self._left = node if node in self._routers else None
+            router = next((one for one in self._left if node in self._options(one)), None)
+            if router is not None:
+                self._left.remove(router)
+                found.append(self._choice(record, NUMBER_OF_CHOICES + place, router, node))
+            if node in self._routers:
+                self._left.append(node)
         return found
+
+    def _options(self, router: Outcome | str) -> Sequence[str]:
+        return self._routers[router.node_id if isinstance(router, Outcome) else router]
 
     def _choice(
         self, record: JournalRecord, number: int, router: Outcome | str, chosen: str

@@ -295,3 +295,34 @@ async def test_decisions_leave_with_their_execution(lab: Any) -> None:
         for _ in range(110):
             await runtime.trigger_and_wait("main")
         assert len(await runtime.decisions(limit=1000)) == 10
+
+
+@pytest.mark.asyncio
+async def test_what_routers_in_branches_chose_and_branches_wrote_is_told_apart(lab: Any) -> None:
+    """The path mixes what runs side by side."""
+
+    def router(name: str, key: str, *targets: str) -> NodeSpec:
+        routes = dict(zip(("yes", "default"), targets, strict=True))
+        return NodeSpec(id=name, node_type="router", route_on=key, routes=routes)
+
+    nodes = [
+        NodeSpec(id="begin"),
+        router("left", "l", "l1", "l2"),
+        router("right", "r", "r1", "r2"),
+        *(NodeSpec(id=one, output_keys=[f"by_{one}"]) for one in ("l1", "l2", "r1", "r2")),
+    ]
+    edges = [
+        EdgeSpec(id=one, source="begin", target=one, condition="on_success")
+        for one in ("left", "right")
+    ]
+    functions = {one: (lambda one=one: one) for one in ("l1", "l2", "r1", "r2")}
+    async with lab.runtime({**functions, "begin": dict}, nodes, edges) as runtime:
+        done = await runtime.trigger_and_wait("main", {"l": "no", "r": "yes"})
+        chosen = await runtime.decisions(done.execution_id)
+        run = await runtime.get_run(done.execution_id)
+    assert {one.node_id: one.chosen_option_id for one in chosen} == {"left": "l2", "right": "r1"}
+    written = {one.node_id: one.state_changes for one in run.outcomes}
+    assert set(written) == {"begin", "l2", "r1"}
+    assert written["begin"] == []
+    for node in ("l2", "r1"):  # the later of the two also joins them
+        assert written[node] in ([f"by_{node}"], ["by_l2", "by_r1"])
