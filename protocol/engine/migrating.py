@@ -22,6 +22,8 @@ from greenroom.protocol.questions import QuestionChange, question_id
 from greenroom.protocol.values import decode_value
 from greenroom.protocol.versions import PlanVersion
 
+_NODES_TOLD: Final = 10  # of those that have other names now, by the event
+
 _MIGRATED: Final = EventType.EXECUTION_MIGRATED.value
 
 
@@ -119,7 +121,7 @@ def migrate(plan: Plan, state: ExecutionState, tick: Migrate, now: float) -> Tra
     data = {
         "from": tick.before.hex(),
         "to": tick.after.hex(),
-        "nodes": dict(list(moved.items())[:REASONS_MAX]),
+        "nodes": dict(list(moved.items())[:_NODES_TOLD]),
     }
     draft.event(_MIGRATED, None, data)
     made = draft.finish(Cause(tick="migrate"))

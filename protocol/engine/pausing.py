@@ -37,12 +37,11 @@ def resume(plan: Plan, state: ExecutionState, tick: Resume, now: float) -> Trans
     """Take up what is paused, failed, exhausted or held, with `tick.memory` over its memory.
 
     None for everything else, while the graph has not the node at which it stands, and when its
-    branches had all come to their ends and could not be joined. A node that
+    branches had all come to their ends and could not be joined, or may not run at all. A node that
     had not ended runs again in its visit, its attempts counted on, when what was asked about its
-    effects is answered; a failure or a hold is forgiven:
-    `failures`, `crashes` and the time that it has run start from 0. From a node that had ended the
-    way is chosen with its output and the new input over it: now, or when its questions are answered
-    and its sleep is over.
+    effects is answered; a failure or a hold is forgiven: `failures`, `crashes` and the time that it
+    has run start from 0. From a node that had ended the way is chosen with its output and the new
+    input over it: now, or when its questions are answered and its sleep is over.
     """
     if state.status not in RESUMABLE:
         return None
@@ -58,6 +57,9 @@ def resume(plan: Plan, state: ExecutionState, tick: Resume, now: float) -> Trans
         reopen(draft)
         if all(token.phase is Phase.FAILED for token in draft.standing_tokens().values()):
             return None  # every branch had come to its end, and they could not be joined
+        fans = {} if draft.parallel is None else draft.parallel.open_fans()
+        if any(fan.timeout_s == 0 for fan in fans.values()):
+            return None  # its branches may not run at all
     again = [one for one in asked_again(state) if one[0] not in state.questions]
     if any(number not in tick.asked for number, _ in again):
         return None

@@ -257,6 +257,7 @@ def test_a_branch_that_may_not_run_at_all_never_begins(branched):
     run = branched(branch_timeout_seconds=0)
     assert run.known.status is Status.FAILED
     assert not [one for one in run.last.commands if isinstance(one, RunNode)]
+    assert run.tick(Resume({})) is None, "nor does a resume let it"
 
 
 QUESTION = AskedQuestion(prompt="Which?", to="way")
