@@ -108,6 +108,7 @@ class Branch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=
     error: str | None = None
     used_s: float = 0.0
     since: float | None = None
+    again: bool = False  # it failed, and goes on when fewer elements of its map run
 
 
 class MapResult(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -64,7 +64,7 @@ from greenroom.protocol.engine.coming_due import come_due
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.due import overdue
 from greenroom.protocol.engine.forking import fork
-from greenroom.protocol.engine.going_on import set_out
+from greenroom.protocol.engine.going_on import go_on_or_wait, set_out
 from greenroom.protocol.engine.holding import hold, release
 from greenroom.protocol.engine.injecting import inject
 from greenroom.protocol.engine.migrating import migrate
@@ -203,6 +203,8 @@ def _dispatch(plan: Plan, state: ExecutionState, tick: Dispatch, now: float) -> 
         node = node or token.node
         if token.node not in plan.nodes:
             hold_lost(draft, token_id, token)
+        elif token.ended is not None:
+            go_on_or_wait(draft, token_id, token, token.ended, {}, permit=True)
         else:
             set_out(draft, token_id, token, permit=True)
     return draft.finish(Cause(tick="dispatch", node=node))

@@ -10,13 +10,14 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from greenroom.protocol.branches import MAIN, Branch, Fan, FanKind, FanMap
+from greenroom.protocol.branches import MAIN, Branch, BranchStatus, Fan, FanKind, FanMap
 from greenroom.protocol.codec import encode
-from greenroom.protocol.engine.draft import Draft
+from greenroom.protocol.engine.branch_draft import BranchDraft
+from greenroom.protocol.engine.draft import Draft, parked
 from greenroom.protocol.engine.plan import PlanNode
 from greenroom.protocol.engine.routing import Outputs, Way, items_in
 from greenroom.protocol.events import EventType
-from greenroom.protocol.execution import Ended, Status, Token
+from greenroom.protocol.execution import Ended, Phase, Status, Token
 from greenroom.protocol.limits import ID_CHARS_MAX, TOKENS_MAX
 
 BRANCHES_SHOWN: Final = 20  # that an event or an error names
@@ -173,6 +174,8 @@ def start_items(draft: Draft, moves: Moves, fan_id: int) -> None:
     if spec is None:
         return
     there, opened = branches.count_of(fan_id)
+    if opened < min(there, spec.concurrency) and not draft.over:
+        opened += _take_up_elements(draft, fan_id, spec.concurrency - opened)
     started = there + branches.count_results(fan_id)
     count = min(spec.concurrency - opened, spec.total - started)
     if count <= 0:
@@ -195,6 +198,55 @@ def start_items(draft: Draft, moves: Moves, fan_id: int) -> None:
         number = branches.number()
         branches.set_branch(number, Branch(fan=fan_id, index=index, inputs=inputs))
         _begin(draft, moves, fan, number, spec.target, {**spec.inputs, **inputs})
+
+
+def _take_up_elements(draft: Draft, fan_id: int, free: int) -> int:
+    """Let up to `free` failed elements of a map go on that wait to; return how many do."""
+    branches = draft.branches()
+    waiting = [number for number, one in branches.of_fan(fan_id) if one.again][:free]
+    for number in waiting:
+        reopen(draft, number)
+    return len(waiting)
+
+
+def reopen(draft: Draft, within: int = MAIN) -> None:
+    """Let branches that failed go on, all or those in one: somebody takes the failed execution up
+    again. Of a map no more go on at a time than may; the others follow as these end.
+
+    Their tokens are at rest where they were; a branch whose ways had come to their ends stays away.
+    """
+    branches = draft.parallel
+    if branches is None:
+        return
+    for token_id, token in draft.standing_tokens().items():
+        if token.phase is not Phase.FAILED:
+            continue
+        path = [*branches.outer(token.branch)]
+        if within != MAIN and within not in path:
+            continue
+        if all(_opens(branches, one, token) for one in reversed(path)):
+            at_rest = msgspec.structs.replace(token, phase=Phase.READY)
+            draft.tokens[token_id] = parked(at_rest)
+
+
+def _opens(branches: BranchDraft, branch_id: int, token: Token) -> bool:
+    """Open a branch for a token in it, if it had failed; False when it has to wait for others.
+
+    What is asked of people is asked again at once: a token that only waits takes nobody's place.
+    """
+    branch = branches.branch(branch_id)
+    if branch is None or branch.status is not BranchStatus.FAILED:
+        return True
+    spec = branches.fan(branch.fan).map
+    full = spec is not None and branches.count_of(branch.fan)[1] >= spec.concurrency
+    if full and not token.unanswered:
+        branches.set_branch(branch_id, msgspec.structs.replace(branch, again=True))
+        return False
+    opened = msgspec.structs.replace(
+        branch, status=BranchStatus.OPEN, error=None, used_s=0.0, again=False
+    )
+    branches.set_branch(branch_id, opened)
+    return True
 
 
 def enter_subgraph(

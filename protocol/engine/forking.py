@@ -12,7 +12,7 @@ import msgspec
 
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.due import overdue
-from greenroom.protocol.engine.joining import reopen
+from greenroom.protocol.engine.fanning import reopen
 from greenroom.protocol.engine.opening import ask_again
 from greenroom.protocol.engine.pausing import let_all_go
 from greenroom.protocol.engine.plan import Plan

@@ -15,7 +15,7 @@ from greenroom.protocol.branches import (
     MapResult,
 )
 from greenroom.protocol.codec import encode
-from greenroom.protocol.engine.draft import PAUSE_NODE, Draft, parked
+from greenroom.protocol.engine.draft import PAUSE_NODE, Draft
 from greenroom.protocol.engine.fanning import (
     BRANCHES_SHOWN,
     Move,
@@ -309,25 +309,3 @@ def _tokens_within(draft: Draft, within: set[int], only: int | None = None) -> d
     token = draft.tokens[only]
     assert token is not None, "it stands"
     return {only: token}
-
-
-def reopen(draft: Draft) -> None:
-    """Let the branches that failed go on: somebody takes the failed execution up again.
-
-    Their tokens are at rest where they were; those whose branch came to its end stay away.
-    """
-    branches = draft.parallel
-    if branches is None:
-        return
-    for token_id, token in draft.standing_tokens().items():
-        if token.phase is not Phase.FAILED:
-            continue
-        at_rest = msgspec.structs.replace(token, phase=Phase.READY)
-        draft.tokens[token_id] = parked(at_rest)
-        for one in branches.outer(token.branch):
-            branch = branches.branch(one)
-            if branch is not None and branch.status is BranchStatus.FAILED:
-                opened = msgspec.structs.replace(
-                    branch, status=BranchStatus.OPEN, error=None, used_s=0.0
-                )
-                branches.set_branch(one, opened)

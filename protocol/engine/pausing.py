@@ -5,8 +5,8 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.protocol.engine.draft import Draft
+from greenroom.protocol.engine.fanning import reopen
 from greenroom.protocol.engine.going_on import go_on_or_wait
-from greenroom.protocol.engine.joining import reopen
 from greenroom.protocol.engine.opening import ask_again, await_answers
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.spending import renew

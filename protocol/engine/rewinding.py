@@ -13,7 +13,7 @@ import msgspec
 
 from greenroom.protocol.branches import MAIN, Branching, BranchingPatch, resting
 from greenroom.protocol.engine.draft import Draft, parked
-from greenroom.protocol.engine.joining import reopen
+from greenroom.protocol.engine.fanning import reopen
 from greenroom.protocol.engine.opening import ask_again
 from greenroom.protocol.engine.pausing import take_up
 from greenroom.protocol.engine.plan import Plan

@@ -3,7 +3,7 @@
 from greenroom.protocol.engine import fanning
 from greenroom.protocol.engine.advance import advance
 from greenroom.protocol.engine.plan import compile_plan
-from greenroom.protocol.engine.ticks import Dispatch, Migrate, NodeSucceeded, Resume
+from greenroom.protocol.engine.ticks import Dispatch, Migrate, NodeErrored, NodeSucceeded, Resume
 from greenroom.protocol.execution import Phase, Status
 from greenroom.protocol.graph import EdgeSpec, GraphSpec, NodeSpec
 from greenroom.protocol.parallel import MapSpec
@@ -82,3 +82,30 @@ def test_a_thousand_elements_may_each_be_a_graph(start):
     end_one(run, {"list": list(range(1_000))})
     assert run.known.status is Status.RUNNING, run.known.error
     assert len(run.known.tokens) == 1_000
+
+
+def test_failed_elements_that_are_taken_up_again_run_no_more_at_a_time_than_may(start):
+    """Each runs again in its own visit, the next one when one has come to its end."""
+    nodes = [NodeSpec(id="a"), NodeSpec(id="b", max_retries=1), NodeSpec(id="z")]
+    edges = [way("a>b", MapSpec(over="list", into="all", until="z", concurrency=2)), way("b>z")]
+    run = start(nodes, edges, parallel={"on_branch_failure": "wait_all"})
+    end_one(run, {"list": [1, 2, 3, 4, 5]})
+    failures = 0
+    while run.known.status is Status.RUNNING:
+        token_id, token = next(
+            item for item in run.known.tokens.items() if item[1].phase is Phase.RUNNING
+        )
+        run.tick(NodeErrored(token_id, token.visit, token.attempt, "broken", ("E",), 1))
+        failures += 1
+    assert (run.known.status, failures) == (Status.FAILED, 5)
+    run.tick(Resume())
+    again = []
+    while run.known.status is not Status.COMPLETED:
+        if any(token.phase is Phase.READY for token in run.known.tokens.values()):
+            run.tick(Dispatch())
+        running = [one for one in run.known.tokens.values() if one.phase is Phase.RUNNING]
+        assert 1 <= len(running) <= 2
+        again += [(one.visit, one.attempt) for one in running[:1] if one.node == "b"]
+        end_one(run, {"done": 1})
+    assert sorted(again) == [(visit, 2) for visit in range(1, 6)]
+    assert len(run.value("all")) == 5
