@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from greenroom.protocol.branches import MAIN
 from greenroom.protocol.budget import counts_time
 from greenroom.protocol.effects import EffectRecord
 from greenroom.protocol.engine.branch_draft import BranchDraft
@@ -76,7 +77,19 @@ class Draft(Collected):
     )
 
     def __init__(self, plan: Plan, state: ExecutionState, now: float) -> None:
-        super().__init__(plan, state, now)
+        self.plan = plan
+        self.state = state
+        self.accepted = state.accepted
+        self.now = now
+        self.branch = MAIN
+        branching = state.branching
+        self.parallel = BranchDraft(branching) if branching and branching.fans else None
+        self.memory = {}
+        self.steps = 0
+        self.retries = 0
+        self.failures = {}
+        self.latency_ms = 0
+        self.events = []
         self.status = state.status
         self.over = False  # it has ended, or stands still
         self.passed = 0  # nodes that were passed without a run

@@ -60,7 +60,9 @@ def leave(
     """
     node = draft.plan.nodes[token.node]
     ways, broken = choose(draft, node, output, succeeded=True, label=label)
-    if ways:
+    if len(ways) == 1 and ways[0].over is None and not ways[0].given:
+        moves.append(Move(old_id, draft.branch, ways[0].target, ways[0].output))  # nearly always
+    elif ways:
         go(draft, moves, old_id, node, token.visit, ways)
     elif broken is None:
         end(draft, moves, old_id)

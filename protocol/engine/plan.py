@@ -56,7 +56,8 @@ class PlanNode:
     own edges. `required` are the declared output keys that may not be missing or blank.
     `mapping_to` is the mapping that a jump by `routes` applies: that of the first edge to the same
     target, if there is one. When several edges are taken their branches meet at `join`, None for at
-    their ends. `inside` is the entry node of a graph within the graph.
+    their ends. `inside` is the entry node of a graph within the graph. `next_node` is where every
+    success leads on to as it is: by one edge, which asks and maps nothing.
     """
 
     id: str
@@ -76,6 +77,7 @@ class PlanNode:
     parallel: ParallelExecutionConfig = PARALLEL_DEFAULT
     join: str | None = None
     inside: str | None = None
+    next_node: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,17 @@ def _compile_node(
         routes=MappingProxyType(dict(node.routes)),
         mapping_to=MappingProxyType(mapping_to),
         parallel=graph.parallel if node.parallel is None else node.parallel,
+        next_node=_next_node(edges),
     )
+
+
+def _next_node(edges: Sequence[PlanEdge]) -> str | None:
+    after_success = [edge for edge in edges if edge.after_success]
+    if len(after_success) != 1:
+        return None
+    edge = after_success[0]
+    plain = edge.condition is None and not edge.mapping and edge.map is None
+    return edge.target if plain else None
 
 
 def resume_node(graph: GraphSpec, node_id: str) -> str | None:

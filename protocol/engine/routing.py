@@ -86,6 +86,8 @@ def choose(
         target = pick_route(node.routes, label)
         if target is not None:
             return (_way(draft, target, node.mapping_to.get(target, ()), output),), None
+    if succeeded and node.next_node is not None:
+        return (Way(node.next_node, output),), None
     ways: list[Way] = []
     otherwise: list[PlanEdge] = []
     broken: str | None = None

@@ -121,7 +121,7 @@ def _enter(draft: Draft, moves: Moves, move: Move, permit: bool) -> None:
     if branch_id != MAIN and _is_over(draft, moves, move):
         return
     step = draft.state.steps + draft.steps + 1
-    here_id = new_id(draft, step)
+    here_id = step if branch_id == MAIN else new_id(draft, step)
     node = draft.plan.nodes.get(node_id)
     if node is None:
         draft.remove(token_id)
@@ -133,7 +133,7 @@ def _enter(draft: Draft, moves: Moves, move: Move, permit: bool) -> None:
         text = f"max_steps of {draft.plan.max_steps} are used up before node {node.name!r}"
         draft.stop(Status.EXHAUSTED, text)
         return
-    counted = _visits_here(draft, node_id, visit)
+    counted = visit if branch_id == MAIN else _visits_here(draft, node_id, visit)
     skipped = bool(node.visits_max) and counted > node.visits_max
     runs = node.function is not None and not skipped
     if runs and (draft.budget is not None or not permit):
@@ -249,8 +249,6 @@ def _visits_here(draft: Draft, node_id: str, visit: int) -> int:
     """Return which visit it is of those that count to the node's limit: for each element of a map
     they are counted anew.
     """
-    if draft.branch == MAIN:
-        return visit
     branches = draft.branches()
     number = branches.map_branch(draft.branch)
     return visit if number is None else branches.visited(number, node_id) + 1
