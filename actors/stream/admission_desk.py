@@ -156,6 +156,13 @@ class AdmissionDesk:
                 live.started_at = state.seq  # once: what that changes nothing of stays as it is
                 self._owner.step(live, Pending(dispatch))
 
+    def made_progress(self, live: Live, token_id: int) -> None:
+        """A node run ended: a suspect runs alone no more, unless another of its runs is one."""
+        if self._permits.is_suspect(live.execution_id) and (
+            live.state is None or not suspects_in_flight(live.state, but=token_id)
+        ):
+            self._permits.clear_suspect(live.execution_id)
+
     def _may_start(self, live: Live, priority: int) -> bool:
         """Whoever was in flight at two deaths of the process runs alone."""
         if _is_suspect(live) and not self._permits.take_suspect(self._stream, live.execution_id):

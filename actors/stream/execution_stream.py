@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from greenroom.actors.kernel.actor import DEFERRED, Actor
 from greenroom.actors.nodes.runner import NodeRun, StreamBinding
-from greenroom.actors.stream.admission_desk import AdmissionDesk, suspects_in_flight
+from greenroom.actors.stream.admission_desk import AdmissionDesk
 from greenroom.actors.stream.batches import Batches
 from greenroom.actors.stream.commits import CommitMaker, queue_key, tick_of
 from greenroom.actors.stream.draining import Draining
@@ -332,8 +332,7 @@ class ExecutionStream(Actor[StreamMessage]):
         progress.
         """
         self._races.forget(live, token_id)
-        if live.state is None or not suspects_in_flight(live.state, but=token_id):
-            self._parts.permits.clear_suspect(live.execution_id)
+        self._desk.made_progress(live, token_id)
 
     def _wished(self, wish: Wish) -> object:
         live = self._roster.find(wish.execution_id, also_ended=isinstance(wish, ALSO_ENDED))

@@ -84,9 +84,13 @@ class PermitPool:
         self._suspect = (stream.address, execution_id)
         return True
 
+    def is_suspect(self, execution_id: str) -> bool:
+        """Say whether that is the suspect which runs alone."""
+        return self._suspect is not None and self._suspect[1] == execution_id
+
     def clear_suspect(self, execution_id: str) -> None:
         """The suspect made progress, or ended."""
-        if self._suspect is not None and self._suspect[1] == execution_id:
+        if self.is_suspect(execution_id):
             self._suspect = None
             self._wake_suspect()
 

@@ -67,6 +67,7 @@ from greenroom.protocol.engine.forking import fork
 from greenroom.protocol.engine.going_on import go_on_or_wait, set_out
 from greenroom.protocol.engine.holding import hold, release
 from greenroom.protocol.engine.injecting import inject
+from greenroom.protocol.engine.joining import hold_lost
 from greenroom.protocol.engine.migrating import migrate
 from greenroom.protocol.engine.node_ends import conflicted, node_errored, node_succeeded
 from greenroom.protocol.engine.pausing import pause, resume
@@ -96,7 +97,7 @@ from greenroom.protocol.engine.ticks import (
     Tick,
 )
 from greenroom.protocol.engine.transition import Transition
-from greenroom.protocol.engine.walk import enter, hold_lost
+from greenroom.protocol.engine.walk import enter
 from greenroom.protocol.events import EventType
 from greenroom.protocol.execution import TERMINAL, ExecutionState, Phase, Status, Token
 from greenroom.protocol.limits import PROCESS_DEATHS_MAX

@@ -11,13 +11,13 @@ from greenroom.protocol.engine.effects import settle
 from greenroom.protocol.engine.fanning import ended
 from greenroom.protocol.engine.going_on import awake, go_on_or_wait, set_out
 from greenroom.protocol.engine.injecting import take_kept
-from greenroom.protocol.engine.joining import pause_after
+from greenroom.protocol.engine.joining import hold_lost, pause_after
 from greenroom.protocol.engine.opening import open_question, shown
 from greenroom.protocol.engine.plan import Plan, PlanNode
 from greenroom.protocol.engine.spending import exhaust, extend
 from greenroom.protocol.engine.ticks import Answer, NodeSucceeded
 from greenroom.protocol.engine.transition import Transition
-from greenroom.protocol.engine.walk import fail_node, hold_lost
+from greenroom.protocol.engine.walk import fail_node
 from greenroom.protocol.events import EventType
 from greenroom.protocol.execution import ExecutionState, Phase, Status, Token
 from greenroom.protocol.patch import Cause

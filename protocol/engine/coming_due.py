@@ -4,12 +4,13 @@ from greenroom.protocol.engine.asking import MOVING, expire, has_permit
 from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.due import budget_ends_at, due_at, is_due, overdue, token_due
 from greenroom.protocol.engine.going_on import awake, go_on, set_out
+from greenroom.protocol.engine.joining import hold_lost
 from greenroom.protocol.engine.node_ends import run_out_of_time
 from greenroom.protocol.engine.plan import Plan
 from greenroom.protocol.engine.spending import breach, used_up
 from greenroom.protocol.engine.ticks import Due
 from greenroom.protocol.engine.transition import StopNode, Transition
-from greenroom.protocol.engine.walk import expire_branches, hold_lost
+from greenroom.protocol.engine.walk import expire_branches
 from greenroom.protocol.execution import ExecutionState, Phase, Status
 from greenroom.protocol.patch import Cause
 

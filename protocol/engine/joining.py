@@ -176,8 +176,7 @@ def _after_subgraph(
     token = Token(node=fan.node, visit=fan.visit, branch=fan.branch)
     here_id = new_id(draft, draft.state.steps + draft.steps + 1)
     if node is None:
-        draft.tokens[here_id] = ended(token, output, None)
-        draft.stop(Status.HELD, f"node {fan.node!r} is not in graph {draft.plan.graph_id!r}")
+        hold_lost(draft, here_id, ended(token, output, None))
         return
     draft.node_completed(node, fan.visit, 1, 0)
     if node.pause:
@@ -201,6 +200,12 @@ def pause_after(draft: Draft, token_id: int, token: Token) -> None:
 
 
 # --- failures
+
+
+def hold_lost(draft: Draft, token_id: int, token: Token) -> None:
+    """Hold the execution: the graph has not the node at which the token stands."""
+    draft.tokens[token_id] = token
+    draft.stop(Status.HELD, f"node {token.node!r} is not in graph {draft.plan.graph_id!r}")
 
 
 def fail(draft: Draft, moves: Moves, token_id: int, error: str) -> None:

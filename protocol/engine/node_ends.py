@@ -11,7 +11,7 @@ from greenroom.protocol.engine.draft import Draft
 from greenroom.protocol.engine.due import is_due
 from greenroom.protocol.engine.fanning import ended
 from greenroom.protocol.engine.going_on import sleep
-from greenroom.protocol.engine.joining import pause_after
+from greenroom.protocol.engine.joining import hold_lost, pause_after
 from greenroom.protocol.engine.outputs import output_fault
 from greenroom.protocol.engine.plan import Plan, PlanNode
 from greenroom.protocol.engine.retry import backoff_s, may_retry, note_failure, rerun, retry
@@ -21,7 +21,7 @@ from greenroom.protocol.engine.text import bounded_text
 from greenroom.protocol.engine.ticks import Conflicted, NodeErrored, NodeSucceeded, Progressed
 from greenroom.protocol.engine.transition import Transition
 from greenroom.protocol.engine.unknown_effects import ask_about_effects
-from greenroom.protocol.engine.walk import end_branch, fail_node, hold_lost, leave_node
+from greenroom.protocol.engine.walk import end_branch, fail_node, leave_node
 from greenroom.protocol.errors import InvalidValue, StateConflict
 from greenroom.protocol.events import EventType
 from greenroom.protocol.execution import ExecutionState, Phase, Status, Token

@@ -8,7 +8,7 @@ from greenroom.protocol.engine.branch_draft import BranchDraft
 from greenroom.protocol.execution import Phase, Status, Token
 from greenroom.protocol.limits import BACKOFF_HELD_S_MAX
 
-_WAITING = frozenset({Phase.BACKOFF, Phase.SLEEPING, Phase.ASKING})
+_TIMED = frozenset({Phase.BACKOFF, Phase.SLEEPING})
 
 
 def standing(tokens: Iterable[Token], now: float, *, permit: bool) -> Status:
@@ -42,11 +42,7 @@ def _is_active(token: Token, now: float) -> bool:
 
 def wakes_at(tokens: Collection[Token]) -> float | None:
     """Return when the first of those that wait goes on by itself, None for never."""
-    times = [
-        token.due
-        for token in tokens
-        if token.phase in _WAITING and token.phase is not Phase.ASKING and token.due is not None
-    ]
+    times = [token.due for token in tokens if token.phase in _TIMED and token.due is not None]
     return min(times, default=None)
 
 

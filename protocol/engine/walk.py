@@ -15,6 +15,7 @@ from greenroom.protocol.engine.joining import (
     fail,
     fail_branch,
     go,
+    hold_lost,
     leave,
     look,
     pause_after,
@@ -259,9 +260,3 @@ def _count_visit(draft: Draft, node_id: str) -> None:
     number = branches.map_branch(draft.branch)
     if number is not None:
         branches.count_visit(number, node_id)
-
-
-def hold_lost(draft: Draft, token_id: int, token: Token) -> None:
-    """Hold the execution: the graph has not the node at which the token stands."""
-    draft.tokens[token_id] = token
-    draft.stop(Status.HELD, f"node {token.node!r} is not in graph {draft.plan.graph_id!r}")

@@ -1,9 +1,8 @@
 """`greenroom sessions` and `checkpoints`: beside the process that writes, and without one."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -46,24 +45,15 @@ asyncio.run(main())
 """
 
 
+HeldOpen = Callable[[str, Path], AbstractContextManager[None]]
+
+
 @pytest.fixture(scope="module")
-def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def busy(tmp_path_factory: pytest.TempPathFactory, held_open: HeldOpen) -> Iterator[Path]:
     """A store that another process has open for writing, with three sessions."""
     path = tmp_path_factory.mktemp("busy") / "store"
-    with subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as writer:
-        assert writer.stdout is not None
-        assert writer.stdin is not None
-        try:
-            assert writer.stdout.readline() == "ready\n"
-            yield path
-        finally:
-            writer.stdin.close()
-    assert writer.returncode == 0
+    with held_open(WRITER, path):
+        yield path
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:

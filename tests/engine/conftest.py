@@ -247,6 +247,19 @@ def start() -> Callable[..., Run]:
     return begin
 
 
+@pytest.fixture
+def done(start: Callable[..., Run]) -> Run:
+    """a, b (with a failed attempt), c: seven records to completion; c forgets nothing."""
+    retried = NodeSpec(id="b", output_keys=[], max_retries=2, backoff_initial_s=0.0)
+    run = start(["a", retried, "c"], ["a>b", "b>c"], {"topic": "cats"}, terminal=["c"])
+    run.succeed({"text": "one"})
+    run.fail()
+    run.succeed({"text": "two", "extra": [1]})
+    run.succeed({"sent": True})
+    assert run.known.status is Status.COMPLETED
+    return run
+
+
 @pytest.fixture(scope="session")
 def run_class() -> type[Run]:
     """The driver itself, for properties, which build their own graphs."""

@@ -89,19 +89,6 @@ def position(state: ExecutionState) -> tuple[Any, ...]:
     return (encode(state.memory), state.visits, state.path, tokens, counts)
 
 
-@pytest.fixture
-def done(start: Any) -> Any:
-    """a, b (with a failed attempt), c: seven records to completion."""
-    retried = NodeSpec(id="b", output_keys=[], max_retries=2, backoff_initial_s=0.0)
-    run = start(["a", retried, "c"], ["a>b", "b>c"], {"topic": "cats"}, terminal=["c"])
-    run.succeed({"text": "one"})
-    run.fail()
-    run.succeed({"text": "two", "extra": [1]})
-    run.succeed({"sent": True})
-    assert run.known.status is Status.COMPLETED
-    return run
-
-
 def test_a_fork_begins_as_its_parent_stood_and_goes_on_by_itself(done: Any) -> None:
     before = encode(done.known)
     for seq in range(1, len(done.transitions)):

@@ -46,18 +46,6 @@ def position(state: ExecutionState) -> tuple[Any, ...]:
     return (encode(state.memory), state.visits, state.path, tokens)
 
 
-@pytest.fixture
-def done(start: Any) -> Any:
-    """a, b (with a failed attempt), c: seven records to completion; c forgets nothing."""
-    run = start(["a", RETRIED, "c"], ["a>b", "b>c"], {"topic": "cats"}, terminal=["c"])
-    run.succeed({"text": "one"})
-    run.fail()
-    run.succeed({"text": "two", "extra": [1]})
-    run.succeed({"sent": True})
-    assert run.known.status is Status.COMPLETED
-    return run
-
-
 def test_every_position_can_be_gone_back_to_and_on_from(done: Any) -> None:
     """Memory, visits, path and place are what they were; what was used up stays used up."""
     for seq in range(1, len(done.transitions)):
