@@ -139,8 +139,8 @@ class Reader:
         entry = entry_digest(entry_point)
         start = status_key(status, entry, after_ordinal + 1)
         stop = status_key(status, entry, NUMBER_MAX)
-        page = self.transaction.range(Table.STATUSES, start, stop, limit)
-        return [unpack_status_key(key)[2] for key, _ in page]
+        page = self.transaction.keys(Table.STATUSES, start, stop, limit)
+        return [unpack_status_key(key)[2] for key in page]
 
     def entry_points(self, status: Status) -> list[str]:
         """Return the entry points that have executions of that status; costs two reads for each."""

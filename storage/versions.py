@@ -61,5 +61,5 @@ def ordinals(txn: Transaction, entry: bytes, version: bytes, after: int, limit: 
     """Return up to `limit` of those who wait at a version, with a higher ordinal, in order."""
     start = version_key(entry, version, after + 1)
     stop = version_key(entry, version, NUMBER_MAX)
-    page = txn.range(Table.VERSIONS, start, stop, limit)
-    return [unpack_version_key(key)[2] for key, _ in page]
+    page = txn.keys(Table.VERSIONS, start, stop, limit)
+    return [unpack_version_key(key)[2] for key in page]
